@@ -1,0 +1,89 @@
+/* The tally: counters that each balancer writes and everyone reads.
+ *
+ *   +--------+---------+--------------------------------------+
+ *   | header | retired | rows[TALLY_ROWS], each on own pages  |
+ *   +--------+---------+--------------------------------------+
+ *
+ * One balancer process owns one row and is its only writer: relaxed stores, no
+ * locked instruction.  When the process has ended, the master folds its sums
+ * into `retired`, so that totals never step back; gauges are dropped.
+ */
+#ifndef DROVER_BOARD_TALLY_H
+#define DROVER_BOARD_TALLY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/board/roster.h"
+#include "common/base.h"
+#include "common/err.h"
+
+#define TALLY_ROWS 256
+#define TALLY_STAMP 0x64726f7602u
+
+enum counter {
+#define COUNTER(name, kind, unit, help) COUNTER_##name,
+#include "balancer/board/counters.def"
+#undef COUNTER
+	COUNTER_MAX
+};
+
+enum counter_kind { COUNTER_KIND_SUM = 0, COUNTER_KIND_GAUGE };
+
+struct counter_info {
+	const char *name, *unit, *help;
+	enum counter_kind kind;
+};
+extern const struct counter_info counter_table[COUNTER_MAX];
+
+struct tally_worker {
+	_Atomic uint32_t in_flight; /* requests and tunnels picked for this roster slot, not finished */
+	_Atomic uint32_t zero;
+	_Atomic uint64_t requests;  /* sent to this slot's occupants so far */
+};
+
+struct tally_row {
+	_Atomic uint32_t used;      /* written by the master */
+	_Atomic int32_t pid;
+	_Atomic uint64_t counters[COUNTER_MAX];
+	struct tally_worker workers[ROSTER_SLOTS];
+} __attribute__((aligned(4096)));
+
+struct tally {
+	uint64_t stamp;
+	struct tally_row retired;
+	struct tally_row rows[TALLY_ROWS];
+};
+
+/* Master: creates the segment; untouched rows cost no memory. */
+MUST_CHECK enum err tally_create(int *ret_fd, struct tally **ret_tally);
+
+/* Master: a free row, zeroed, for the balancer about to be forked; ERR_FULL. */
+MUST_CHECK enum err tally_claim(struct tally *t, uint32_t *ret_row);
+
+/* Master: the owner of `row` has ended: folds its sums, frees the row. */
+void tally_retire(struct tally *t, uint32_t row);
+
+/* Readers: over all live rows, and for SUM counters the retired one. */
+uint64_t tally_total(const struct tally *t, enum counter c);
+uint32_t tally_in_flight(const struct tally *t, uint32_t slot);
+
+/* The owner of a row; the load and the store need not be one instruction. */
+static inline void tally_add(struct tally_row *row, enum counter c, uint64_t by)
+{
+	uint64_t v = atomic_load_explicit(&row->counters[c], memory_order_relaxed);
+	atomic_store_explicit(&row->counters[c], v + by, memory_order_relaxed);
+}
+
+static inline void tally_inc(struct tally_row *row, enum counter c)
+{
+	tally_add(row, c, 1);
+}
+
+static inline void tally_dec(struct tally_row *row, enum counter c)
+{
+	tally_add(row, c, (uint64_t)-1);
+}
+
+#endif

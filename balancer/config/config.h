@@ -1,0 +1,142 @@
+/* A finished configuration: immutable from load to free.
+ *
+ * config_load() turns text into this struct or into a list of errors with file,
+ * line and column; nothing else in the program ever sees YAML.  A balancer
+ * generation is forked with one `struct config` and never changes it; the
+ * master keeps each one for as long as a generation or release needs it.
+ * Every number has its unit in its name; durations are milliseconds.
+ */
+#ifndef DROVER_CONFIG_CONFIG_H
+#define DROVER_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/addr.h"
+#include "common/log.h"
+
+enum cfg_bind { BIND_PORT = 0, BIND_UNIX, BIND_MAX };
+enum cfg_ready { READY_PORT = 0, READY_MAX };
+enum cfg_balance { BALANCE_ROUND_ROBIN = 0, BALANCE_MAX };
+enum cfg_log_format { LOG_FORMAT_COMBINED = 0, LOG_FORMAT_JSON, LOG_FORMAT_MAX };
+
+struct cfg_listen {
+	struct addr address;
+	char *text;   /* as the log and errors name it */
+};
+
+struct cfg_app {
+	char *name;            /* 1-63 of [A-Za-z0-9_-] */
+	uint32_t id;           /* given by the master before any fork; same name, same id, for its whole life; 0 in a fresh config */
+
+	/* Exactly one of command and servers. */
+	char **command;        /* NULL-terminated argv, ${PORT} ${HOST} ${INSTANCE} not yet replaced; or NULL */
+	struct addr *servers;
+	size_t n_servers;
+
+	char *directory;       /* absolute, or NULL: the config file's folder */
+	char *user;            /* or NULL: the master's user */
+	char **env;            /* "NAME=value", NULL-terminated, env_file already merged under env; ${} not yet replaced */
+	uint32_t instances;    /* auto already resolved; >= 1 */
+	uint32_t bind;         /* enum cfg_bind */
+	uint16_t port_min, port_max; /* both 0: chosen by the kernel */
+
+	uint32_t ready_type;   /* enum cfg_ready */
+	uint64_t ready_timeout_ms;
+
+	uint32_t balance;      /* enum cfg_balance */
+
+	int stop_signal;
+	uint64_t stop_drain_ms, stop_grace_ms;
+
+	uint64_t backoff_min_ms, backoff_max_ms, restart_window_ms;
+	uint32_t restart_budget;
+
+	uint32_t idle_connections;        /* pooled, per worker and balancer */
+	uint64_t idle_connection_ms;
+
+	uint32_t queue_limit;             /* requests waiting, per balancer */
+	uint64_t queue_timeout_ms;
+};
+
+struct cfg_route {
+	char *host;      /* lower case, without port; NULL matches all. "*.example.com" matches any name below */
+	char *path;      /* prefix at a segment border ("/v1" matches /v1 and /v1/x); NULL matches all */
+	uint32_t app;    /* index into apps */
+};
+
+struct config {
+	char *file;              /* as named by the user; NULL when built from arguments alone */
+	char *directory;         /* absolute; relative paths in the file are relative to it */
+	char *name;
+
+	struct cfg_listen *listens;
+	size_t n_listens;
+	uint32_t balancers;      /* auto already resolved; >= 1 */
+	char *user;              /* for balancers when the master is root; NULL: see config reference */
+
+	struct cfg_app *apps;
+	size_t n_apps;
+	struct cfg_route *routes; /* at least one; "everything to the only app" is written out */
+	size_t n_routes;
+
+	uint64_t timeout_head_ms, timeout_body_ms, timeout_idle_ms, timeout_connect_ms;
+	uint64_t timeout_response_ms, timeout_tunnel_ms;
+
+	uint64_t limit_head_bytes, limit_body_bytes, limit_uri_bytes; /* body: 0 = none */
+	uint32_t limit_headers;
+	uint32_t limit_connections;     /* open client connections, per balancer; 0 = none */
+
+	struct addr_block *trust;
+	size_t n_trust;
+
+	uint64_t lame_duck_ms, shutdown_soft_ms, shutdown_hard_ms;
+
+	char *log_access;        /* "-" stdout, a path, or NULL: off */
+	uint32_t log_format;     /* enum cfg_log_format */
+	char *log_error;         /* "-" stderr, a path, or NULL: off */
+	uint32_t log_level;      /* enum log_level */
+
+	char *pid_file;          /* or NULL: off */
+
+	struct cfg_origins *origins; /* for config_dump(); private to config/ */
+};
+
+/* What the command line lays over the file; NULL or 0 = not given. */
+struct config_overrides {
+	const char *listen;      /* replaces the file's list */
+	const char *name;
+	uint32_t instances;      /* of every app with a command */
+	char *const *command;    /* NULL-terminated; builds the only app, "app" when there is no file */
+	const char *worker_path; /* bundled drover-worker: the command when there is neither file nor command */
+};
+
+/* Errors as the user reads them: "file:line:column: message", the line, a caret,
+ * a suggestion; all of the file's, up to 20. */
+struct config_errors {
+	char *text;        /* printable, ends in a newline; NULL when none */
+	size_t count;
+};
+
+/* Loads `file` (NULL: only the overrides and defaults).  Returns a config that
+ * the caller ends with config_free(), or NULL with *ret_errors filled; the
+ * caller ends that with config_errors_fini() in both cases. */
+struct config *config_load(const char *file, const struct config_overrides *over,
+			   struct config_errors *ret_errors);
+void config_errors_fini(struct config_errors *errors);
+
+/* Accepts NULL; returns NULL. */
+struct config *config_free(struct config *cfg);
+
+/* `drover config`: every key with its effective value and origin (file:line,
+ * command line, default), as YAML with comments. */
+void config_dump(const struct config *cfg, FILE *out);
+
+/* The reference of all keys, from the tables: one Markdown section per block. */
+void config_reference(FILE *out);
+
+const struct cfg_app *config_app(const struct config *cfg, const char *name); /* or NULL */
+
+#endif

@@ -1,0 +1,29 @@
+/* All that crosses from the master to a balancer at fork, in one struct.
+ * The only header that master/ and proxy/ share besides config/, board/ and common/. */
+#ifndef DROVER_HERITAGE_H
+#define DROVER_HERITAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "balancer/board/roster.h"
+#include "balancer/board/tally.h"
+#include "balancer/config/config.h"
+
+struct proxy_heritage {
+	const struct config *config;     /* finished, never changed */
+	const struct roster *roster;     /* read-only from here on */
+	struct tally_row *row;           /* this process is its only writer */
+	int channel;                     /* SOCK_SEQPACKET to the master (common/msg.h) */
+	const int *listeners;            /* listening sockets, already listening */
+	const uint32_t *listener_of;     /* per socket: index into config->listens */
+	size_t n_listeners;
+	int access_log_fd;               /* private, non-blocking; or -1 */
+	uint32_t index;                  /* 0-based among this generation's balancers */
+};
+
+/* The balancer's main function; main.c hands proxy_run() to the master under
+ * this type, so that master/ and proxy/ never include each other. */
+typedef int balancer_main_f(const struct proxy_heritage *h);
+
+#endif

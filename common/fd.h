@@ -1,0 +1,51 @@
+/* Descriptors: flags, sockets, passing, pidfds, shared segments. */
+#ifndef DROVER_COMMON_FD_H
+#define DROVER_COMMON_FD_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "common/addr.h"
+#include "common/err.h"
+
+/* Closes *fd when it is >= 0 and sets it to -1.  errno is kept. */
+void fd_close(int *fd);
+
+MUST_CHECK enum err fd_set_nonblock(int fd, bool on);
+MUST_CHECK enum err fd_set_cloexec(int fd, bool on);
+void fd_set_nodelay(int fd); /* TCP_NODELAY; harmless on Unix sockets */
+
+/* A listening socket, non-blocking and close-on-exec.  SO_REUSEPORT when
+ * `reuseport`.  A stale Unix socket file (nobody accepts) is replaced, mode
+ * `unix_mode`.  ERR_SYS with errno, ERR_FD_LIMIT. */
+MUST_CHECK enum err fd_listen(const struct addr *a, bool reuseport, int backlog,
+			      mode_t unix_mode, int *ret_fd);
+
+/* Whether somebody else already listens on `a` (a plain bind is tried and
+ * undone): SO_REUSEPORT would let us share the port silently.  ERR_SYS with
+ * errno (EADDRINUSE, EACCES, EADDRNOTAVAIL ...). */
+MUST_CHECK enum err fd_probe_bind(const struct addr *a);
+
+/* Starts a non-blocking connect with TCP_NODELAY.  ERR_OK: connected or in
+ * progress (*ret_done tells); ERR_SYS with errno; ERR_FD_LIMIT. */
+MUST_CHECK enum err fd_connect(const struct addr *a, int *ret_fd, bool *ret_done);
+
+/* pidfd_open(2) and pidfd_send_signal(2).  ERR_SYS with errno. */
+MUST_CHECK enum err fd_of_pid(pid_t pid, int *ret_fd);
+MUST_CHECK enum err fd_signal_pid(int pidfd, int signo);
+
+/* An anonymous shared segment of `bytes`, zeroed, close-on-exec, sealed against
+ * resizing; *ret_map is a read-write MAP_SHARED mapping. */
+MUST_CHECK enum err fd_shared_segment(const char *name, size_t bytes, int *ret_fd, void **ret_map);
+
+/* Closes every descriptor >= 3 but the `n` ones in `keep` (in any order). */
+void fd_close_all_but(const int *keep, size_t n);
+
+/* A private, non-blocking description of `fd` where /proc allows it (pipes,
+ * terminals, files), else a duplicate.  Never changes the flags of `fd` itself,
+ * which others may share.  Close-on-exec.  ERR_SYS. */
+MUST_CHECK enum err fd_private_nonblock(int fd, int *ret_fd);
+
+#endif
