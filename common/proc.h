@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/base.h"
 #include "common/err.h"
 
 struct proc_user {
