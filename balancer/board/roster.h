@@ -2,7 +2,7 @@
  * master alone, mapped read-only by everyone else.
  *
  *   +--------+-----------------+------------------------------+
- *   | header | apps[32]        | slots[1024]                  |
+ *   | header | apps[64]        | slots[1024]                  |
  *   +--------+-----------------+------------------------------+
  *
  * The header's version is a sequence lock: odd while the master writes.  A
@@ -54,7 +54,7 @@ struct roster_slot {
 
 struct roster {
 	uint64_t stamp;
-	_Atomic uint64_t version;  /* odd while being written */
+	_Atomic uint64_t version;  /* odd while being written; never 0 */
 	uint32_t n_slots;          /* slots in use: [0, n_slots) */
 	uint32_t n_apps;
 	struct roster_app apps[ROSTER_APPS];

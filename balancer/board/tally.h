@@ -52,6 +52,7 @@ struct tally_row {
 
 struct tally {
 	uint64_t stamp;
+	_Atomic uint32_t n_rows;    /* rows ever used: [0, n_rows); keeps readers off the untouched ones */
 	struct tally_row retired;
 	struct tally_row rows[TALLY_ROWS];
 };
@@ -65,7 +66,7 @@ MUST_CHECK enum err tally_claim(struct tally *t, uint32_t *ret_row);
 /* Master: the owner of `row` has ended: folds its sums, frees the row. */
 void tally_retire(struct tally *t, uint32_t row);
 
-/* Readers: over all live rows, and for SUM counters the retired one. */
+/* Readers: over all live rows, and for SUM counters the retired one. `slot` below ROSTER_SLOTS. */
 uint64_t tally_total(const struct tally *t, enum counter c);
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot);
 

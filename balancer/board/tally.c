@@ -1,0 +1,122 @@
+/* The tally segment: rows for balancers, folding them, summing over them.
+ *
+ * claim and retire run in the master alone; the sums in anyone.  Invariant: a
+ * row is written by the process it was claimed for, and by the master only while
+ * that process does not live.
+ */
+#include "balancer/board/tally.h"
+
+#include "common/fd.h"
+
+const struct counter_info counter_table[COUNTER_MAX] = {
+#define COUNTER(n, k, u, h) [COUNTER_##n] = { .name = #n, .unit = u, .help = h, .kind = COUNTER_KIND_##k },
+#include "balancer/board/counters.def"
+#undef COUNTER
+};
+
+static uint64_t get64(const _Atomic uint64_t *p)
+{
+	return atomic_load_explicit(p, memory_order_relaxed);
+}
+
+static void put64(_Atomic uint64_t *p, uint64_t v)
+{
+	atomic_store_explicit(p, v, memory_order_relaxed);
+}
+
+static uint32_t rows_ever_used(const struct tally *t)
+{
+	uint32_t n = atomic_load_explicit(&t->n_rows, memory_order_acquire);
+
+	return MIN(n, TALLY_ROWS);
+}
+
+static bool row_used(const struct tally_row *row)
+{
+	return atomic_load_explicit(&row->used, memory_order_acquire) != 0;
+}
+
+enum err tally_create(int *ret_fd, struct tally **ret_tally)
+{
+	void *map;
+	enum err e = fd_shared_segment("drover-tally", sizeof(struct tally), ret_fd, &map);
+
+	if (e)
+		return e;
+	*ret_tally = map;
+	(*ret_tally)->stamp = TALLY_STAMP;
+	return ERR_OK;
+}
+
+static void zero_row(struct tally_row *row)
+{
+	atomic_store_explicit(&row->pid, 0, memory_order_relaxed);
+	for (size_t c = 0; c < COUNTER_MAX; c++)
+		put64(&row->counters[c], 0);
+	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
+		atomic_store_explicit(&row->workers[s].in_flight, 0, memory_order_relaxed);
+		put64(&row->workers[s].requests, 0);
+	}
+}
+
+enum err tally_claim(struct tally *t, uint32_t *ret_row)
+{
+	uint32_t n = rows_ever_used(t);
+
+	for (uint32_t i = 0; i < TALLY_ROWS; i++) {
+		if (i < n && row_used(&t->rows[i]))
+			continue;
+		zero_row(&t->rows[i]);
+		atomic_store_explicit(&t->rows[i].used, 1, memory_order_release);
+		if (i >= n)
+			atomic_store_explicit(&t->n_rows, i + 1, memory_order_release);
+		*ret_row = i;
+		return ERR_OK;
+	}
+	return ERR_FULL;
+}
+
+void tally_retire(struct tally *t, uint32_t row)
+{
+	if (row >= TALLY_ROWS || !row_used(&t->rows[row]))
+		return;
+	struct tally_row *from = &t->rows[row], *to = &t->retired;
+
+	/* First out of the sums, then into them: a reader may miss for a moment
+	 * what this row had counted, but never sees it twice. */
+	atomic_store_explicit(&from->used, 0, memory_order_release);
+	for (size_t c = 0; c < COUNTER_MAX; c++)
+		if (counter_table[c].kind == COUNTER_KIND_SUM)
+			put64(&to->counters[c], get64(&to->counters[c]) + get64(&from->counters[c]));
+	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
+		uint64_t n = get64(&from->workers[s].requests);
+		if (n)
+			put64(&to->workers[s].requests, get64(&to->workers[s].requests) + n);
+	}
+}
+
+uint64_t tally_total(const struct tally *t, enum counter c)
+{
+	if ((unsigned)c >= COUNTER_MAX)
+		return 0;
+	uint64_t sum = counter_table[c].kind == COUNTER_KIND_SUM ? get64(&t->retired.counters[c]) : 0;
+	uint32_t n = rows_ever_used(t);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += get64(&t->rows[i].counters[c]);
+	return sum;
+}
+
+uint32_t tally_in_flight(const struct tally *t, uint32_t slot)
+{
+	uint32_t sum = 0, n = rows_ever_used(t);
+
+	if (slot >= ROSTER_SLOTS)
+		return 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += atomic_load_explicit(&t->rows[i].workers[slot].in_flight,
+						    memory_order_relaxed);
+	return sum;
+}
