@@ -18,8 +18,10 @@ MUST_CHECK enum err fd_set_cloexec(int fd, bool on);
 void fd_set_nodelay(int fd); /* TCP_NODELAY; harmless on Unix sockets */
 
 /* A listening socket, non-blocking and close-on-exec.  SO_REUSEPORT when
- * `reuseport`.  A stale Unix socket file (nobody accepts) is replaced, mode
- * `unix_mode`.  ERR_SYS with errno, ERR_FD_LIMIT. */
+ * `reuseport`.  IPv6 sockets take IPv6 only, as in nginx: "0.0.0.0:80" and
+ * "[::]:80" stand side by side.  The file of a Unix socket has mode `unix_mode`;
+ * a stale one (nobody listens) is replaced.  ERR_SYS with errno (EADDRINUSE: also
+ * a live Unix socket; ENOTSOCK: another kind of file is there), ERR_FD_LIMIT. */
 MUST_CHECK enum err fd_listen(const struct addr *a, bool reuseport, int backlog,
 			      mode_t unix_mode, int *ret_fd);
 
@@ -29,7 +31,9 @@ MUST_CHECK enum err fd_listen(const struct addr *a, bool reuseport, int backlog,
 MUST_CHECK enum err fd_probe_bind(const struct addr *a);
 
 /* Starts a non-blocking connect with TCP_NODELAY.  ERR_OK: connected or in
- * progress (*ret_done tells); ERR_SYS with errno; ERR_FD_LIMIT. */
+ * progress (*ret_done tells); ERR_SYS with errno, EAGAIN when a Unix listener's
+ * backlog is full (there is nothing to wait for: try again or elsewhere);
+ * ERR_FD_LIMIT. */
 MUST_CHECK enum err fd_connect(const struct addr *a, int *ret_fd, bool *ret_done);
 
 /* pidfd_open(2) and pidfd_send_signal(2).  ERR_SYS with errno. */
@@ -43,9 +47,11 @@ MUST_CHECK enum err fd_shared_segment(const char *name, size_t bytes, int *ret_f
 /* Closes every descriptor >= 3 but the `n` ones in `keep` (in any order). */
 void fd_close_all_but(const int *keep, size_t n);
 
-/* A private, non-blocking description of `fd` where /proc allows it (pipes,
- * terminals, files), else a duplicate.  Never changes the flags of `fd` itself,
- * which others may share.  Close-on-exec.  ERR_SYS. */
+/* A private, non-blocking description of a pipe or terminal where /proc allows
+ * it; of anything else a duplicate (files do not wait and must keep the offset
+ * they share; sockets cannot be opened, use MSG_DONTWAIT).  Never changes the
+ * flags of `fd` itself, which others may share.  Close-on-exec.  ERR_SYS with
+ * errno, ERR_FD_LIMIT. */
 MUST_CHECK enum err fd_private_nonblock(int fd, int *ret_fd);
 
 #endif

@@ -1,9 +1,8 @@
 /* The error log: one line per event, `time level process[pid]: text`.
  *
  * Any process may log; lines are written whole with one write(2) and never
- * block: the descriptor is switched to a private non-blocking description where
- * the kernel lets us, and a line that cannot be written is counted and dropped
- * (a full disk must not stop the service).  Functions in common/ report instead
+ * block on a non-blocking descriptor; a line that cannot be written is counted
+ * and dropped (a full disk must not stop the service).  Functions in common/ report instead
  * of logging above debug; whoever decides logs once.
  */
 #ifndef DROVER_COMMON_LOG_H
@@ -26,8 +25,10 @@ enum log_level {
 /* "error", "warn", "notice", "info", "debug"; index is enum log_level. */
 extern const char *const log_level_names[LOG_LEVEL_MAX];
 
-/* Sends the log to `fd` (borrowed; -1 switches it off).  With JOURNAL_STREAM
- * naming that very descriptor, lines carry `<N>` priorities and no time. */
+/* Sends the log to `fd` (borrowed; -1 switches it off); until then it goes to
+ * stderr.  The caller makes it non-blocking and private (fd_private_nonblock) and
+ * has SIGPIPE ignored.  With JOURNAL_STREAM naming that very descriptor, lines
+ * carry `<N>` priorities and no time. */
 void log_to_fd(int fd);
 int log_fd(void);
 void log_set_level(enum log_level level);

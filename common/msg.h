@@ -48,7 +48,8 @@ const char *msg_name(uint32_t type); /* "READY"; "?" outside the table */
 /* A connected pair, both ends non-blocking and close-on-exec. */
 MUST_CHECK enum err msg_pair(int ret_fds[2]);
 
-/* Sends one message; `fd` >= 0 rides along (borrowed).  ERR_AGAIN, ERR_CLOSED, ERR_SYS. */
+/* Sends one message; `fd` >= 0 rides along (borrowed) exactly when the type's row
+ * says so.  Never waits.  ERR_AGAIN, ERR_CLOSED, ERR_SYS with errno. */
 MUST_CHECK enum err msg_send(int channel, const struct msg *m, int fd);
 
 /* Receives one message coming in `direction`.  *ret_fd is the descriptor that

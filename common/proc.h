@@ -8,6 +8,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "common/slice.h"
 
 struct proc_user {
 	uid_t uid;
@@ -16,11 +17,13 @@ struct proc_user {
 	bool set; /* false: keep the caller's identity */
 };
 
-/* Looks a user up by name or decimal uid.  ERR_MISSING. */
+/* Looks a user up by name, then by decimal uid; both must be in the user
+ * database, which also names the group.  ERR_MISSING, ERR_NOMEM, ERR_SYS with errno. */
 MUST_CHECK enum err proc_find_user(const char *name, struct proc_user *ret_user);
 
 /* Supplementary groups, gid, uid, in that order, and proves that there is no
- * way back.  ERR_SYS with errno. */
+ * way back.  Nothing happens when `user` is not set, or is already us and not
+ * root.  ERR_SYS with errno; the process is then half changed and must end. */
 MUST_CHECK enum err proc_become(const struct proc_user *user);
 
 struct proc_spec {
@@ -33,14 +36,17 @@ struct proc_spec {
 
 /* What failed before exec, for the message "cannot <stage>: strerror(error)". */
 struct proc_failure {
-	const char *stage; /* "fork", "change to directory", "become user", "execute" */
+	const char *stage; /* "fork", "become user", "change to directory", "execute" ... */
 	int error;         /* errno */
 };
 
 /* Starts a program in its own process group, with default signal dispositions,
  * an empty signal mask, umask and limits of the caller, and no inherited
- * descriptor but 0, 1 and 2.  Returns once exec has happened or failed.
- * The caller takes pid and pidfd.  ERR_SYS fills *ret_failure. */
+ * descriptor but 0, 1 and 2.  The directory is entered as the user.  A name
+ * with a slash is relative to it; a file of unknown format is an error, never
+ * handed to a shell.  Returns once exec has happened or failed (then nothing is
+ * left to reap).  The caller takes pid and pidfd.  ERR_SYS fills *ret_failure.
+ * Only for processes without threads. */
 MUST_CHECK enum err proc_spawn(const struct proc_spec *spec, pid_t *ret_pid, int *ret_pidfd,
 			       struct proc_failure *ret_failure);
 
@@ -53,6 +59,14 @@ void proc_title(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * quota, rounded up; at least 1. */
 uint32_t proc_usable_cores(void);
 
+/* Its parts, for tests.  Cores a quota grants, rounded up; 0: no limit, or not
+ * understood.  From the text of cpu.max (v2), of cpu.cfs_quota_us and
+ * cpu.cfs_period_us (v1), and the least of all levels of our cgroup as found
+ * under <root>/proc/self/cgroup and <root>/sys/fs/cgroup ("" is the real root). */
+uint32_t proc_quota_v2(struct slice cpu_max);
+uint32_t proc_quota_v1(struct slice quota_file, struct slice period_file);
+uint32_t proc_cgroup_cores(const char *root);
+
 /* Raises RLIMIT_NOFILE to its hard limit; returns the limit in force. */
 uint64_t proc_raise_nofile(void);
 
@@ -61,6 +75,6 @@ uint64_t proc_raise_nofile(void);
 uint64_t proc_start_ticks(pid_t pid);
 
 /* "exit status 3", "signal 9 (SIGKILL)", from waitid's si_code and si_status. */
-const char *proc_exit_text(int si_code, int si_status, char buf[static 64]);
+const char *proc_exit_text(int code, int status, char buf[static 64]);
 
 #endif
