@@ -1,0 +1,375 @@
+"""One drover under test: its config, its processes, its logs; and what must hold
+after every test, whatever the test was about."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import procs
+from procs import wait_until
+from wire import Client, WireError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.abspath(os.environ.get('DROVER_BUILD') or os.path.join(ROOT, 'build'))
+DROVER = os.path.join(BUILD, 'balancer', 'drover')
+WORKER = os.path.join(BUILD, 'worker', 'drover-worker')
+APPS = os.path.join(ROOT, 'tests', 'apps')
+SANITIZED = b'__asan_init' in procs.read(DROVER)
+QUICK = bool(os.environ.get('DROVER_QUICK'))
+AS_ROOT = os.geteuid() == 0
+
+# Waits are on conditions; this only says when to give up.
+PATIENCE = 20.0
+
+TROUBLE = re.compile(r'Sanitizer|runtime error:|[Aa]ssert|stack smashing|buffer overflow detected')
+
+_count = 0
+
+
+class Worker:
+	"""A process that drover started for an app, seen from outside."""
+
+	def __init__(self, pid, env):
+		self.pid = pid
+		self.app, self.instance = env['DROVER_APP'], int(env['INSTANCE'])
+		self.port, self.env = env['PORT'], env
+
+	def kill(self, signum=signal.SIGKILL):
+		os.kill(self.pid, signum)
+
+	def __repr__(self):
+		return f'{self.app}.{self.instance}[{self.pid}]'
+
+
+def bundled(*words):
+	"""Command of the bundled worker in its test mode."""
+	return [WORKER, '--test', *words]
+
+
+def app_command(name, *words):
+	"""Command of one of the Python programs in tests/apps."""
+	return ['/usr/bin/python3', os.path.join(APPS, name), *words]
+
+
+class Drover:
+	def __init__(self):
+		global _count
+		_count += 1
+		# Unix socket paths are short, and other users must get in: hence not pytest's folder.
+		self.dir = tempfile.mkdtemp(prefix='drover-test-')
+		os.chmod(self.dir, 0o755)
+		self.name = f't{os.getpid()}-{_count}'
+		self.port = procs.free_port()
+		self.config_file = os.path.join(self.dir, self.name + '.yaml')
+		self.log_file = os.path.join(self.dir, 'stderr')
+		self.out_file = os.path.join(self.dir, 'stdout')
+		self.access_file = os.path.join(self.dir, 'access.log')
+		self.runtime_dir = os.path.join(self.dir, 'run')
+		os.mkdir(self.runtime_dir, 0o700)
+		self.process = None
+		self.clients = []
+		self.cleanups = []
+		self.same_balancers = True   # until a test kills one, or reloads
+		self.descriptors_kept = True # False: the test changes what is held open
+		self.first_balancers = ()
+		self.baseline = {}
+		self.ended = False
+
+	# Configuration
+
+	def config(self, app=None, **top):
+		"""A whole config: `app` is laid over two bundled test workers, `top` over the rest."""
+		one = {'command': bundled(), 'instances': 2}
+		if app and ('servers' in app or app.get('command') == ()):
+			one = {}
+		one.update(app or {})
+		whole = {
+			'name': self.name,
+			'listen': [f'127.0.0.1:{self.port}'],
+			'balancers': 1,
+			'apps': {'app': one},
+			'log': {'access': self.access_file, 'level': 'info'},
+		}
+		whole.update(top)
+		return {k: v for k, v in whole.items() if v is not None}
+
+	def write_config(self, config):
+		"""A dict becomes JSON, which is YAML; text is written as it is."""
+		text = config if isinstance(config, str) else json.dumps(config, indent=1) + '\n'
+		with open(self.config_file + '.new', 'w', encoding='utf-8') as f:
+			f.write(text)
+		os.rename(self.config_file + '.new', self.config_file)
+
+	def path(self, name):
+		return os.path.join(self.dir, name)
+
+	# Life
+
+	def environment(self, extra=None):
+		env = {
+			'PATH': os.environ.get('PATH', '/usr/bin:/bin'), 'HOME': self.dir, 'LANG': 'C.UTF-8',
+			'XDG_RUNTIME_DIR': self.runtime_dir,
+			'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=99',
+			'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
+		}
+		env.update(extra or {})
+		return env
+
+	def launch(self, args=None, env=None, wrapper=(), log=None):
+		"""Starts the program and waits for nothing."""
+		args = ['run', '-c', self.config_file] if args is None else args
+		with open(self.out_file, 'ab') as out, open(log or self.log_file, 'ab') as err:
+			self.process = subprocess.Popen([*wrapper, DROVER, *args], stdin=subprocess.DEVNULL, stdout=out,
+							stderr=err, cwd=self.dir, env=self.environment(env),
+							start_new_session=True)
+		self.ended = False
+		return self
+
+	def start(self, config=None, instances=None, **launch):
+		"""Starts with a config (default: two bundled workers) and waits until it serves."""
+		config = config if config is not None else self.config()
+		self.write_config(config)
+		self.launch(**launch)
+		if instances is None:
+			apps = config['apps'].values() if isinstance(config, dict) else ()
+			instances = sum(a.get('instances', 1) for a in apps if 'command' in a)
+		self.wait_serving(instances)
+		return self
+
+	def wait_serving(self, instances):
+		"""All workers run and accept, and the public port answers; the bundled ones have all been seen."""
+		self.wait(lambda: len([w for w in self.workers() if self.accepts(w)]) >= instances, 'all workers accept')
+		self.wait(self.answers, 'the public port answers')
+		workers = self.workers()
+		if workers and all(procs.command_line(w.pid).startswith(WORKER) for w in workers):
+			seen, total = set(), len(workers)
+			def all_seen():
+				seen.add(self.get('/instance').text)
+				return len(seen) == total
+			self.wait(all_seen, lambda: f'requests reach all {total} workers, only {seen}')
+		self.settle()
+
+	def settle(self):
+		"""From here on the balancers are expected to stay, and to hold what they hold now."""
+		self.first_balancers = sorted(self.balancers())
+		self.same_balancers = True
+		ports = self.listen_ports()
+		self.baseline = {pid: procs.descriptor_kinds(pid, ports) for pid in [self.pid, *self.first_balancers]}
+
+	def wait(self, condition, what, timeout=PATIENCE):
+		def alive_and_true():
+			if self.process.poll() is not None:
+				raise AssertionError(f'drover has ended with {self.process.returncode}:\n{self.log()}')
+			return condition()
+		return wait_until(alive_and_true, timeout, what)
+
+	def answers(self):
+		try:
+			with Client(('127.0.0.1', self.port), timeout=5) as c:
+				c.request(target='/', headers=(('Connection', 'close'),))
+				return c.head().status
+		except (OSError, WireError):
+			return None
+
+	@staticmethod
+	def accepts(worker):
+		try:
+			Client(worker.port if '/' in worker.port else ('127.0.0.1', int(worker.port))).close()
+			return True
+		except OSError:
+			return False
+
+	# Processes
+
+	@property
+	def pid(self):
+		return self.process.pid
+
+	def balancers(self):
+		return [p for p in procs.children(self.pid) if procs.command_line(p).startswith('drover: balancer')]
+
+	def workers(self, app=None):
+		found = []
+		for pid in procs.children(self.pid):
+			env = procs.environment(pid)
+			if 'DROVER_APP' in env and (app is None or env['DROVER_APP'] == app):
+				found.append(Worker(pid, env))
+		return sorted(found, key=lambda w: (w.app, w.instance, w.pid))
+
+	def worker(self, instance=0):
+		return next(w for w in self.workers() if w.instance == instance)
+
+	def listen_ports(self):
+		return {self.port}
+
+	def signal(self, signum):
+		os.kill(self.pid, signum)
+
+	def reload(self, config=None, instances=None):
+		"""SIGHUP, and waits until every process of before has been replaced."""
+		if config is not None:
+			self.write_config(config)
+		old_workers = {w.pid for w in self.workers()}
+		old_balancers = set(self.balancers())
+		instances = len(old_workers) if instances is None else instances
+		self.signal(signal.SIGHUP)
+
+		def replaced():
+			now = {w.pid for w in self.workers()}
+			return len(now) == instances and not now & old_workers and not old_balancers & set(self.balancers())
+		self.wait(replaced, lambda: f'reload: workers were {old_workers}, are {self.workers()}; '
+					    f'balancers were {old_balancers}, are {self.balancers()}')
+		self.settle()
+
+	def kill_balancer(self, pid):
+		self.same_balancers = False
+		os.kill(pid, signal.SIGKILL)
+
+	# Clients
+
+	def connect(self, **options):
+		client = Client(('127.0.0.1', self.port), **options)
+		self.clients.append(client)
+		return client
+
+	def ask(self, method='GET', target='/', headers=(), body=None, **more):
+		"""One request on a connection of its own."""
+		with Client(('127.0.0.1', self.port)) as c:
+			return c.ask(method, target, (*headers, ('Connection', 'close')), body, **more)
+
+	def get(self, target='/', headers=(), **more):
+		return self.ask('GET', target, headers, **more)
+
+	def url(self, target='/'):
+		return f'http://127.0.0.1:{self.port}{target}'
+
+	# Logs
+
+	def log(self):
+		return procs.read(self.log_file).decode('utf-8', 'replace')
+
+	def access_log(self):
+		return procs.read(self.access_file).decode('utf-8', 'replace')
+
+	def wait_log(self, pattern, timeout=PATIENCE, alive=True):
+		"""The first match of a regular expression in the log."""
+		find = lambda: re.search(pattern, self.log(), re.M)
+		what = lambda: f'{pattern!r} in the log:\n{self.log()}'
+		return self.wait(find, what, timeout) if alive else wait_until(find, timeout, what)
+
+	def all_output(self):
+		parts = []
+		for label, file in (('config', self.config_file), ('log', self.log_file), ('output', self.out_file),
+				    ('access log, its end', self.access_file)):
+			text = procs.read(file).decode('utf-8', 'replace')
+			if text:
+				parts.append(f'--- {label} of {self.name}\n{text[-12000:]}')
+		return '\n'.join(parts)
+
+	# End
+
+	def wait_exit(self, timeout=PATIENCE):
+		try:
+			return self.process.wait(timeout)
+		except subprocess.TimeoutExpired:
+			raise AssertionError(f'drover has not ended within {timeout} s; left: {self.left()}') from None
+
+	def close_clients(self):
+		for client in self.clients:
+			client.close()
+		self.clients.clear()
+
+	def stop(self, status=0, signum=signal.SIGTERM):
+		"""Asks it to end and looks at what it leaves behind."""
+		self.close_clients()
+		if self.baseline and self.process.poll() is None:
+			self.check_running()
+		if self.process.poll() is None:
+			self.signal(signum)
+		got = self.wait_exit()
+		self.check_ended()
+		assert got == status, f'exit status {got}, not {status}'
+
+	def check_running(self):
+		"""With every client gone: the same balancers, and no descriptor more than at the start."""
+		if self.same_balancers:
+			assert sorted(self.balancers()) == self.first_balancers, 'a balancer ended by itself'
+		if not self.descriptors_kept:
+			return
+		like = next((k for p, k in self.baseline.items() if p != self.pid), None)
+		for pid in [self.pid, *self.balancers()]:
+			expected = self.baseline.get(pid, like)
+			if expected is None:
+				continue
+			self.wait(lambda: self.held_too_much(pid, expected) in ('', None),
+				  lambda: f'process {pid} gives back its descriptors: {self.held_too_much(pid, expected)}',
+				  timeout=8)
+
+	def held_too_much(self, pid, expected):
+		now = procs.descriptor_kinds(pid, self.listen_ports())
+		# Connections to workers are pooled; they end by idle time.
+		more = {k: f'{expected[k]} -> {n}' for k, n in now.items()
+			if n > expected[k] and k != 'connection to a worker' and k != 'Unix socket'}
+		return ', '.join(f'{k}: {v}' for k, v in sorted(more.items()))
+
+	def left(self):
+		return {p: procs.command_line(p) for p in procs.of_session(self.pid)}
+
+	def run_files(self):
+		found = []
+		for top in ('/run/drover', os.path.join(self.runtime_dir, 'drover')):
+			for folder, dirs, files in os.walk(top):
+				found += [os.path.join(folder, f) for f in files + dirs
+					  if self.name in os.path.join(folder, f) or folder.startswith(self.runtime_dir)]
+		return found
+
+	def check_ended(self):
+		"""After its end: nothing runs, nothing lies about, nothing was wrong."""
+		self.ended = True
+		try:
+			wait_until(lambda: not self.left(), 3, lambda: f'its processes end: {self.left()}')
+		finally:
+			for pid in self.left():
+				os.kill(pid, signal.SIGKILL)
+		assert not self.run_files(), f'left in the run directory: {self.run_files()}'
+		self.check_log()
+
+	def check_log(self):
+		for line in self.log().splitlines():
+			assert not TROUBLE.search(line), f'in the log: {line}'
+
+	def finish(self):
+		"""End of a test: stops it if the test did not, and checks."""
+		try:
+			self.close_clients()
+			if self.process and not self.ended:
+				if self.process.poll() is None:
+					self.stop()
+				else:
+					self.check_ended()
+		finally:
+			self.destroy()
+
+	def destroy(self):
+		"""Ends by force what is left, by pid."""
+		if self.process:
+			if self.process.poll() is None:
+				self.process.kill()
+				self.process.wait()
+			end = time.monotonic() + 5
+			while (left := procs.of_session(self.pid)) and time.monotonic() < end:
+				for pid in left:
+					try:
+						os.kill(pid, signal.SIGKILL)
+					except ProcessLookupError:
+						pass
+				time.sleep(0.02)
+		for cleanup in self.cleanups:
+			cleanup()
+
+	def remove_files(self):
+		shutil.rmtree(self.dir, ignore_errors=True)

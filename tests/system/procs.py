@@ -1,0 +1,156 @@
+"""What /proc tells about a running drover: its processes, their descriptors and memory."""
+import os
+import re
+import time
+from collections import Counter
+
+_used_ports = set()
+
+
+def wait_until(condition, timeout, what):
+	"""Polls until `condition()` is true and returns its value.  `what` completes "never happened:"."""
+	end = time.monotonic() + timeout
+	while True:
+		value = condition()
+		if value:
+			return value
+		if time.monotonic() > end:
+			raise AssertionError(f'never happened within {timeout} s: {what() if callable(what) else what}')
+		time.sleep(0.01)
+
+
+def read(path):
+	try:
+		with open(path, 'rb') as f:
+			return f.read()
+	except (FileNotFoundError, ProcessLookupError, PermissionError):
+		return b''
+
+
+class Stat:
+	"""Fields of /proc/PID/stat that matter here; None for a pid that is gone: see stat()."""
+
+	def __init__(self, text):
+		rest = text[text.rindex(b')') + 2:].split()
+		self.state = rest[0].decode()
+		self.parent, self.group, self.session = (int(x) for x in rest[1:4])
+		self.start = int(rest[19])
+
+
+def stat(pid):
+	text = read(f'/proc/{pid}/stat')
+	return Stat(text) if text else None
+
+
+def alive(pid):
+	s = stat(pid)
+	return bool(s) and s.state not in 'ZX'
+
+
+def all_pids():
+	return [int(n) for n in os.listdir('/proc') if n.isdigit()]
+
+
+def of_session(session):
+	"""Living processes of a session: everything that its leader started, unless it called setsid()."""
+	found = []
+	for pid in all_pids():
+		s = stat(pid)
+		if s and s.session == session and s.state not in 'ZX':
+			found.append(pid)
+	return found
+
+
+def children(pid):
+	found = []
+	for other in all_pids():
+		s = stat(other)
+		if s and s.parent == pid and s.state not in 'ZX':
+			found.append(other)
+	return found
+
+
+def command_line(pid):
+	return read(f'/proc/{pid}/cmdline').replace(b'\0', b' ').decode('utf-8', 'replace').strip()
+
+
+def environment(pid):
+	pairs = (e.split(b'=', 1) for e in read(f'/proc/{pid}/environ').split(b'\0') if b'=' in e)
+	return {k.decode('latin-1'): v.decode('latin-1') for k, v in pairs}
+
+
+def memory_kib(pid):
+	"""Proportional share of the memory in use."""
+	found = re.search(rb'^Pss:\s+(\d+) kB', read(f'/proc/{pid}/smaps_rollup'), re.M)
+	return int(found[1]) if found else 0
+
+
+def descriptors(pid):
+	"""{fd: what it is}, as /proc names it."""
+	found = {}
+	try:
+		for fd in os.listdir(f'/proc/{pid}/fd'):
+			try:
+				found[int(fd)] = os.readlink(f'/proc/{pid}/fd/{fd}')
+			except FileNotFoundError:
+				pass
+	except (FileNotFoundError, PermissionError):
+		pass
+	return found
+
+
+def tcp_sockets():
+	"""{inode: (local port, remote port, state)}; 0A is listening, 01 established, 08 close-wait."""
+	found = {}
+	for table in ('tcp', 'tcp6'):
+		for line in read(f'/proc/net/{table}').splitlines()[1:]:
+			f = line.split()
+			local, remote = (int(a.rsplit(b':', 1)[1], 16) for a in f[1:3])
+			found[f[9].decode()] = (local, remote, f[3].decode())
+	return found
+
+
+def unix_sockets():
+	"""{inode: path} of the named ones."""
+	found = {}
+	for line in read('/proc/net/unix').splitlines()[1:]:
+		f = line.split(None, 7)
+		found[f[6].decode()] = f[7].decode('utf-8', 'replace') if len(f) > 7 else ''
+	return found
+
+
+def descriptor_kinds(pid, listen_ports):
+	"""Counts a process's descriptors by kind.  Connections are told apart: those of
+	clients, and those to somewhere else."""
+	tcp, unix = tcp_sockets(), unix_sockets()
+	kinds = Counter()
+	for target in descriptors(pid).values():
+		if target.startswith('socket:['):
+			inode = target[8:-1]
+			if inode in tcp:
+				local, _, state = tcp[inode]
+				if state == '0A':
+					kinds['listening TCP socket'] += 1
+				elif local in listen_ports:
+					kinds['connection of a client'] += 1
+				else:
+					kinds['connection to a worker'] += 1
+			elif inode in unix:
+				kinds['named Unix socket' if unix[inode] else 'Unix socket'] += 1
+			else:
+				kinds['socket without a connection'] += 1
+		else:
+			kinds[re.sub(r'\d+', 'N', target.split(' ')[0]) if ':' in target else 'file ' + target] += 1
+	return kinds
+
+
+def free_port():
+	"""A port the kernel picked, once in the life of this process."""
+	import socket
+	while True:
+		with socket.socket() as s:
+			s.bind(('127.0.0.1', 0))
+			port = s.getsockname()[1]
+		if port not in _used_ports:
+			_used_ports.add(port)
+			return port
