@@ -31,9 +31,34 @@ struct http_limits {
 	uint64_t body_bytes;  /* 0 = none */
 };
 
+/* What a byte may be part of; one table for heads, chunk extensions and trailers. */
+enum http_byte_class {
+	HTTP_B_NAME = 1,   /* tchar: method or field name (RFC 9110 5.6.2) */
+	HTTP_B_TARGET = 2, /* visible ASCII without '#' */
+	HTTP_B_VALUE = 4,  /* HTAB, SP, visible ASCII, obs-text (RFC 9110 5.5) */
+};
+extern const uint8_t http_byte_class[256];
+
+#define HTTP_METHOD_BYTES_MAX 32 /* the longest registered one has 17 */
+
 /* Bytes of a whole head, start line to empty line, exactly `n` of them (ends in
  * CRLFCRLF): character and line rules.  HTTP_RULE_NONE when legal. */
 enum http_rule http_guard_bytes(const char *p, size_t n, bool is_request);
+
+/* The same for a head that is still coming: p[0..n) is its beginning, start line
+ * first, without a CRLFCRLF and with every LF behind a CR.  What can be refused
+ * already is, so that garbage does not wait for a timeout.  Of the bytes below
+ * `seen` only the start line is looked at again. */
+enum http_rule http_guard_partial(const char *p, size_t n, size_t seen, bool is_request,
+				  uint32_t uri_bytes);
+
+/* An authority: reg-name, IPv4 or [IPv6], with an optional port, no userinfo
+ * (RFC 3986 3.2.2; an empty host is refused, RFC 9110 4.2.1). */
+bool http_authority_valid(struct slice s);
+
+/* Reads h->target by h->method_id into h->path; *ret_authority is that of an
+ * absolute-form target, else empty.  HTTP_RULE_TARGET when malformed. */
+enum http_rule http_guard_target(struct http_head *h, struct slice *ret_authority);
 
 /* Parsed fields of a request or reply: Host, Content-Length, Transfer-Encoding,
  * Connection, Expect.  Fills host, path, framing, length, keep_alive, upgrade,

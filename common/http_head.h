@@ -35,6 +35,8 @@ struct http_field_info {
 };
 extern const struct http_field_info http_field_table[HTTP_F_MAX];
 
+#define HTTP_FIELD_NAME_MAX 19 /* longest name in http_fields.def */
+
 /* Row of a field name, any case; HTTP_F_OTHER when the table has none. */
 enum http_field_id http_field_find(struct slice name);
 
@@ -51,6 +53,9 @@ enum http_method {
 	HTTP_M_TRACE,
 	HTTP_M_MAX
 };
+
+/* Row of a method name, exact case; HTTP_M_OTHER when it is none of the above. */
+enum http_method http_method_find(struct slice name);
 
 /* RFC 9110 9.2.2: may be sent twice (GET HEAD PUT DELETE OPTIONS TRACE). */
 bool http_method_idempotent(enum http_method m);
@@ -97,7 +102,7 @@ struct http_head {
 /* First field with this id, or NULL. */
 const struct http_field *http_head_find(const struct http_head *h, enum http_field_id id);
 
-/* Text of an http_framing or http_method value, for logs. */
+/* Text of an http_framing value, for logs; "unknown" outside the enum. Never NULL. */
 const char *http_framing_text(uint8_t framing);
 
 #endif

@@ -1,0 +1,258 @@
+/* The guard's second half: what the fields of a head mean together.  Framing,
+ * Host, Connection, Expect, for requests and replies.  Runs in balancers and in
+ * the worker; called by http_parse.c once the fields are known.
+ *
+ * Nothing here repairs: where two readings are possible the head is refused. */
+#include "common/http_guard.h"
+
+const struct http_rule_info http_rule_table[HTTP_RULE_MAX] = {
+	[HTTP_RULE_NONE] = { "NONE", 0, "not refused", "" },
+#define RULE(id, code, words, from) [HTTP_RULE_##id] = { #id, code, words, from },
+#include "common/http_rules.def"
+#undef RULE
+};
+
+/* One Connection option costs a walk over the fields. */
+#define CONNECTION_OPTIONS_MAX 64
+
+/* What one pass over the fields found. */
+struct facts {
+	const struct http_field *host, *te; /* the last of each */
+	struct http_field *length;
+	unsigned n_host, n_length, n_te, n_options;
+	bool has_upgrade;          /* a non-empty Upgrade field */
+	bool close, keep, upgrade; /* named by Connection */
+	bool expect_continue, expect_other;
+};
+
+static void drop_named(struct http_head *h, struct slice name)
+{
+	if (http_field_table[http_field_find(name)].flags & (HTTP_FF_KEEP | HTTP_FF_HOP))
+		return; /* must stay, or goes anyway */
+	for (uint32_t i = 0; i < h->n_fields; i++) {
+		if (slice_ieq(h->fields[i].name, name))
+			h->fields[i].drop = true;
+	}
+}
+
+/* RFC 9110 7.6.1 */
+static enum http_rule read_connection(struct http_head *h, struct facts *facts, struct slice value)
+{
+	struct slice option;
+
+	while (slice_next_item(&value, &option)) {
+		if (++facts->n_options > CONNECTION_OPTIONS_MAX)
+			return HTTP_RULE_CONNECTION;
+		if (slice_ieq(option, SLICE("close")))
+			facts->close = true;
+		else if (slice_ieq(option, SLICE("keep-alive")))
+			facts->keep = true;
+		else if (slice_ieq(option, SLICE("upgrade")))
+			facts->upgrade = true;
+		else
+			drop_named(h, option);
+	}
+	return HTTP_RULE_NONE;
+}
+
+/* RFC 9110 10.1.1: a list with one known member. */
+static void read_expect(struct facts *facts, struct slice value)
+{
+	struct slice item;
+
+	while (slice_next_item(&value, &item)) {
+		if (slice_ieq(item, SLICE("100-continue")))
+			facts->expect_continue = true;
+		else
+			facts->expect_other = true;
+	}
+}
+
+/* Servers that hand fields on as variables (CGI, WSGI, Rack, PHP) cannot tell "_"
+ * from "-", so X_Forwarded_For would pass for the field that drover vouches for. */
+static bool shadows_known_field(struct slice name)
+{
+	char dashed[HTTP_FIELD_NAME_MAX];
+
+	if (name.n > sizeof(dashed) || !memchr(name.p, '_', name.n))
+		return false;
+	for (size_t i = 0; i < name.n; i++)
+		dashed[i] = name.p[i] == '_' ? '-' : name.p[i];
+	enum http_field_id id = http_field_find((struct slice){ dashed, name.n });
+	return http_field_table[id].flags != 0;
+}
+
+static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool is_request)
+{
+	bool has_connection = false;
+
+	for (uint32_t i = 0; i < h->n_fields; i++) {
+		struct http_field *f = &h->fields[i];
+		f->drop = http_field_table[f->id].flags & HTTP_FF_HOP;
+		switch (f->id) {
+		case HTTP_F_OTHER:
+			f->drop = is_request && shadows_known_field(f->name);
+			break;
+		case HTTP_F_HOST:
+			facts->host = f;
+			facts->n_host++;
+			break;
+		case HTTP_F_CONTENT_LENGTH:
+			facts->length = f;
+			facts->n_length++;
+			break;
+		case HTTP_F_TRANSFER_ENCODING:
+			facts->te = f;
+			facts->n_te++;
+			break;
+		case HTTP_F_UPGRADE:
+			facts->has_upgrade |= f->value.n > 0;
+			break;
+		case HTTP_F_EXPECT:
+			read_expect(facts, f->value);
+			break;
+		case HTTP_F_CONNECTION:
+			has_connection = true;
+			break;
+		default:
+			break;
+		}
+	}
+	/* In a second pass: Connection may name fields on either side of it. */
+	for (uint32_t i = 0; has_connection && i < h->n_fields; i++) {
+		if (h->fields[i].id != HTTP_F_CONNECTION)
+			continue;
+		enum http_rule rule = read_connection(h, facts, h->fields[i].value);
+		if (rule != HTTP_RULE_NONE)
+			return rule;
+	}
+	return HTTP_RULE_NONE;
+}
+
+/* Content-Length and Transfer-Encoding (RFC 9112 6): has_length and length, and
+ * framing NONE, LENGTH or CHUNKED. */
+static enum http_rule read_framing(struct http_head *h, const struct facts *facts)
+{
+	h->framing = HTTP_BODY_NONE;
+	h->has_length = false;
+	h->length = 0;
+
+	if (facts->n_te) {
+		/* RFC 9112 6.3 lets a gateway drop the length; we do not guess which the
+		 * other side believed. */
+		if (facts->n_length)
+			return HTTP_RULE_LENGTH_AND_TE;
+		if (facts->n_te > 1)
+			return HTTP_RULE_TE_REPEATED;
+		if (h->minor == 0)
+			return HTTP_RULE_TE_IN_HTTP10;
+		if (!slice_ieq(facts->te->value, SLICE("chunked")))
+			return HTTP_RULE_TE_UNKNOWN;
+		h->framing = HTTP_BODY_CHUNKED;
+		return HTTP_RULE_NONE;
+	}
+	if (!facts->n_length)
+		return HTTP_RULE_NONE;
+	if (facts->n_length > 1)
+		return HTTP_RULE_LENGTH_REPEATED;
+	if (slice_to_u64(facts->length->value, INT64_MAX, &h->length) != ERR_OK)
+		return HTTP_RULE_LENGTH_INVALID;
+	h->has_length = true;
+	if (h->length > 0)
+		h->framing = HTTP_BODY_LENGTH;
+	return HTTP_RULE_NONE;
+}
+
+/* RFC 9112 9.3 */
+static bool wants_keep_alive(const struct http_head *h, const struct facts *facts)
+{
+	return !facts->close && (h->minor >= 1 || facts->keep);
+}
+
+/* RFC 9112 3.2: Host exactly once in 1.1.  An empty one is legal only for targets
+ * without authority, and "http" URIs must have one (RFC 9110 4.2.1), so in 1.1 it
+ * is refused; in 1.0 it counts as absent. */
+static enum http_rule read_host(struct http_head *h, const struct facts *facts,
+				struct slice authority)
+{
+	h->host = authority;
+	if (facts->n_host > 1)
+		return HTTP_RULE_HOST_REPEATED;
+	if (facts->n_host == 0)
+		return h->minor >= 1 ? HTTP_RULE_HOST_MISSING : HTTP_RULE_NONE;
+
+	struct slice host = facts->host->value;
+	if (host.n == 0 && h->minor == 0)
+		return HTTP_RULE_NONE;
+	if (!http_authority_valid(host))
+		return HTTP_RULE_HOST_INVALID;
+	/* RFC 9112 3.2.2 lets the target win; a worker that looks at Host would see
+	 * another site than the one that was routed. */
+	if (authority.n && !slice_ieq(authority, host))
+		return HTTP_RULE_HOST_DIFFERS;
+	h->host = host;
+	return HTTP_RULE_NONE;
+}
+
+enum http_rule http_guard_request(struct http_head *h, const struct http_limits *lim)
+{
+	struct facts facts = { 0 };
+	struct slice authority;
+	enum http_rule rule;
+
+	if (h->target.n > lim->uri_bytes)
+		return HTTP_RULE_URI_TOO_LONG;
+	if (h->method_id == HTTP_M_CONNECT || h->method_id == HTTP_M_TRACE)
+		return HTTP_RULE_METHOD_REFUSED;
+	if ((rule = http_guard_target(h, &authority)) != HTTP_RULE_NONE ||
+	    (rule = read_fields(h, &facts, true)) != HTTP_RULE_NONE ||
+	    (rule = read_host(h, &facts, authority)) != HTTP_RULE_NONE ||
+	    (rule = read_framing(h, &facts)) != HTTP_RULE_NONE)
+		return rule;
+	if (lim->body_bytes && h->length > lim->body_bytes)
+		return HTTP_RULE_BODY_TOO_LARGE;
+
+	/* RFC 9110 10.1.1: 1.0 knows no expectations. */
+	if (facts.expect_other && h->minor >= 1)
+		return HTTP_RULE_EXPECT_UNKNOWN;
+	h->expect_continue = facts.expect_continue && h->minor >= 1 && h->framing != HTTP_BODY_NONE;
+	h->keep_alive = wants_keep_alive(h, &facts);
+	/* RFC 9110 7.8.  With a body in front of it the tunnel's beginning would hang on
+	 * our reading of that body: passed on as an ordinary request, which is the
+	 * server's right to do. */
+	h->upgrade = facts.upgrade && facts.has_upgrade && h->minor >= 1 &&
+		     h->framing == HTTP_BODY_NONE;
+	return HTTP_RULE_NONE;
+}
+
+enum http_rule http_guard_reply(struct http_head *h, uint8_t request_method)
+{
+	struct facts facts = { 0 };
+	enum http_rule rule;
+
+	if ((rule = read_fields(h, &facts, false)) != HTTP_RULE_NONE ||
+	    (rule = read_framing(h, &facts)) != HTTP_RULE_NONE)
+		return rule;
+	h->keep_alive = wants_keep_alive(h, &facts);
+	h->expect_continue = false;
+	h->upgrade = false;
+
+	if (h->status < 200 || h->status == 204) {
+		/* RFC 9110 8.6: no Content-Length here; RFC 9112 6.3: no body, whatever it says. */
+		h->framing = HTTP_BODY_NONE;
+		h->has_length = false;
+		h->length = 0;
+		if (facts.length)
+			facts.length->drop = true;
+		if (h->status == 101) {
+			h->upgrade = facts.upgrade && facts.has_upgrade && h->minor >= 1;
+			h->keep_alive = false; /* no further message of this protocol */
+		}
+	} else if (h->status == 304 || request_method == HTTP_M_HEAD) {
+		h->framing = HTTP_BODY_NONE;
+	} else if (!facts.n_te && !facts.n_length) {
+		h->framing = HTTP_BODY_CLOSE;
+		h->keep_alive = false;
+	}
+	return HTTP_RULE_NONE;
+}
