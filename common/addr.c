@@ -140,9 +140,9 @@ const char *addr_format(const struct addr *a, char buf[static ADDR_TEXT_MAX])
 		break;
 	case AF_UNIX: {
 		struct slice name = unix_name(a);
-		snprintf(buf, ADDR_TEXT_MAX, UNIX_PREFIX "%.*s", (int)name.n, name.p);
-		if (name.n && name.p[0] == '\0') /* abstract: shown with @, as ss(8) does */
-			snprintf(buf, ADDR_TEXT_MAX, UNIX_PREFIX "@%.*s", (int)name.n - 1, name.p + 1);
+		bool abstract = name.n && name.p[0] == '\0'; /* shown with @, as ss(8) does */
+		snprintf(buf, ADDR_TEXT_MAX, UNIX_PREFIX "%s%.*s", abstract ? "@" : "",
+			 (int)name.n - abstract, name.p + abstract);
 		break;
 	}
 	default:

@@ -15,7 +15,9 @@ void clock_update(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	now_us = frozen_us ? frozen_us : (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+	now_us = (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+	if (frozen_us)
+		now_us = frozen_us;
 	/* Printed with milliseconds at most and mostly with seconds: the tick's
 	 * resolution (1-4 ms) is enough, and reading it touches no hardware. */
 	clock_gettime(CLOCK_REALTIME_COARSE, &wall);

@@ -50,7 +50,8 @@ static uint32_t quota_cores(struct slice quota, struct slice period)
 	uint64_t quota_us, period_us;
 
 	/* "max" (v2) and -1 (v1), no limit, are not numbers here. */
-	if (slice_to_u64(quota, INT64_MAX, &quota_us) || slice_to_u64(period, INT64_MAX, &period_us))
+	if (slice_to_u64(quota, INT64_MAX, &quota_us) ||
+	    slice_to_u64(period, INT64_MAX, &period_us))
 		return 0;
 	if (quota_us == 0 || period_us == 0)
 		return 0;

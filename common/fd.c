@@ -297,7 +297,8 @@ enum err fd_private_nonblock(int fd, int *ret_fd)
 	 * `(a; drover; b) > log` would write over itself; a socket cannot be opened. */
 	if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		own = open(path, (flags & (O_ACCMODE | O_APPEND)) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		flags &= O_ACCMODE | O_APPEND;
+		own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	}
 	if (own < 0)
 		own = fcntl(fd, F_DUPFD_CLOEXEC, 3);

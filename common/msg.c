@@ -95,19 +95,27 @@ static int collect_fds(struct msghdr *h, int fds[static SURPLUS_FDS])
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
-			assert(count < SURPLUS_FDS); /* the buffer holds no more */
-			memcpy(&fds[count++], CMSG_DATA(c) + at, sizeof(int));
-		}
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		assert(n <= (size_t)(SURPLUS_FDS - count)); /* the buffer holds no more */
+		memcpy(fds + count, CMSG_DATA(c), n * sizeof(int));
+		count += (int)n;
 	}
 	return count;
 }
 
-static bool acceptable(const struct msg *m, ssize_t bytes, int flags, int n_fds,
-		       enum msg_direction direction)
+static enum err judge(const struct msg *m, ssize_t bytes, int flags, int n_fds,
+		      enum msg_direction direction)
 {
-	return bytes == sizeof(*m) && !(flags & (MSG_TRUNC | MSG_CTRUNC)) && known(m->type) &&
-	       m->zero == 0 && types[m->type].direction == direction && types[m->type].fds == n_fds;
+	/* An empty packet looks the same as the end, and is as good a reason to part. */
+	if (bytes == 0 && n_fds == 0)
+		return ERR_CLOSED;
+	if (bytes != sizeof(*m) || (flags & MSG_TRUNC) || !known(m->type) || m->zero != 0 ||
+	    types[m->type].direction != direction)
+		return ERR_PROTOCOL;
+	if (types[m->type].fds == n_fds && !(flags & MSG_CTRUNC))
+		return ERR_OK;
+	/* It was sent but the kernel could not give it to us. */
+	return n_fds < types[m->type].fds && (flags & MSG_CTRUNC) ? ERR_FD_LIMIT : ERR_PROTOCOL;
 }
 
 enum err msg_recv(int channel, enum msg_direction direction, struct msg *ret_msg, int *ret_fd)
@@ -130,11 +138,11 @@ enum err msg_recv(int channel, enum msg_direction direction, struct msg *ret_msg
 		return channel_err();
 	/* Before anything else: whatever is wrong with it, its descriptors are ours. */
 	int n_fds = collect_fds(&h, fds);
-	if (!acceptable(&m, n, h.msg_flags, n_fds, direction)) {
+	enum err e = judge(&m, n, h.msg_flags, n_fds, direction);
+	if (e) {
 		for (int i = 0; i < n_fds; i++)
 			fd_close(&fds[i]);
-		/* An empty packet looks the same as the end, and is as good a reason to part. */
-		return n == 0 && n_fds == 0 ? ERR_CLOSED : ERR_PROTOCOL;
+		return e;
 	}
 	*ret_msg = m;
 	*ret_fd = n_fds ? fds[0] : -1;

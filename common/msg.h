@@ -55,7 +55,8 @@ MUST_CHECK enum err msg_send(int channel, const struct msg *m, int fd);
 /* Receives one message coming in `direction`.  *ret_fd is the descriptor that
  * rode along, or -1; the caller takes it.  ERR_AGAIN, ERR_CLOSED (end of file),
  * ERR_PROTOCOL (wrong size, type, direction or descriptor count; everything that
- * came with it has been closed), ERR_SYS. */
+ * came with it has been closed), ERR_FD_LIMIT (a good message whose descriptor
+ * found no room; the message is lost), ERR_SYS with errno. */
 MUST_CHECK enum err msg_recv(int channel, enum msg_direction direction,
 			     struct msg *ret_msg, int *ret_fd);
 

@@ -69,34 +69,37 @@ enum err proc_find_user(const char *name, struct proc_user *ret_user)
 	return e;
 }
 
-/* Whether all three user and group ids are the user's, and, unless it is root,
- * root's cannot be taken back. */
-static bool is_final(const struct proc_user *user)
+/* Whether all three user ids are `uid` and, unless that is root's, root's cannot
+ * be taken back. */
+static bool is_only_uid(uid_t uid)
 {
 	uid_t r, e, s;
-	gid_t gr, ge, gs;
 
-	if (getresuid(&r, &e, &s) != 0 || getresgid(&gr, &ge, &gs) != 0)
+	if (getresuid(&r, &e, &s) != 0 || r != uid || e != uid || s != uid)
 		return false;
-	if (r != user->uid || e != user->uid || s != user->uid)
-		return false;
-	if (gr != user->gid || ge != user->gid || gs != user->gid)
-		return false;
-	return user->uid == 0 || (setuid(0) != 0 && seteuid(0) != 0);
+	return uid == 0 || (setuid(0) != 0 && seteuid(0) != 0);
+}
+
+static bool is_only_gid(gid_t gid)
+{
+	gid_t r, e, s;
+
+	return getresgid(&r, &e, &s) == 0 && r == gid && e == gid && s == gid;
 }
 
 enum err proc_become(const struct proc_user *user)
 {
 	if (!user->set)
 		return ERR_OK;
-	/* Already that user and not root: nothing to do, and no right to do it. */
-	if (geteuid() == user->uid && user->uid != 0 && is_final(user))
+	/* Already that user and not root: nothing to do, and no right to do it.
+	 * The groups stay as whoever started us chose them. */
+	if (user->uid != 0 && geteuid() == user->uid && is_only_uid(user->uid))
 		return ERR_OK;
 	if (initgroups(user->name, user->gid) != 0 ||
 	    setresgid(user->gid, user->gid, user->gid) != 0 ||
 	    setresuid(user->uid, user->uid, user->uid) != 0)
 		return ERR_SYS;
-	if (!is_final(user)) {
+	if (!is_only_gid(user->gid) || !is_only_uid(user->uid)) {
 		errno = EPERM;
 		return ERR_SYS;
 	}
