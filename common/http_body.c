@@ -38,7 +38,8 @@ enum state {
 #define TRAILER_BYTES_MAX (8u * 1024)
 #define TRAILER_LINES_MAX 64
 
-void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length, uint64_t limit)
+void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length,
+		    uint64_t limit)
 {
 	*b = (struct http_body){
 		.framing = (uint8_t)framing,

@@ -22,7 +22,8 @@ struct http_body {
 };
 
 /* `length` is for HTTP_BODY_LENGTH.  HTTP_BODY_NONE has ended at once. */
-void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length, uint64_t limit);
+void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length,
+		    uint64_t limit);
 
 enum http_body_step {
 	HTTP_BODY_MORE = 0, /* all `n` bytes used; the body goes on */

@@ -19,8 +19,9 @@ const struct http_rule_info http_rule_table[HTTP_RULE_MAX] = {
 struct facts {
 	const struct http_field *host, *te; /* the last of each */
 	struct http_field *length;
-	unsigned n_host, n_length, n_te, n_options;
-	bool has_upgrade;          /* a non-empty Upgrade field */
+	unsigned n_host, n_length, n_te, n_expect, n_options;
+	bool has_upgrade;          /* an Upgrade field that names something */
+	bool http_upgrade;         /* another HTTP among it */
 	bool close, keep, upgrade; /* named by Connection */
 	bool expect_continue, expect_other;
 };
@@ -49,8 +50,10 @@ static enum http_rule read_connection(struct http_head *h, struct facts *facts, 
 			facts->keep = true;
 		else if (slice_ieq(option, SLICE("upgrade")))
 			facts->upgrade = true;
-		else
+		else if (slice_is_token(option))
 			drop_named(h, option);
+		else
+			facts->close = true; /* whatever it meant, one message is safe */
 	}
 	return HTTP_RULE_NONE;
 }
@@ -65,6 +68,19 @@ static void read_expect(struct facts *facts, struct slice value)
 			facts->expect_continue = true;
 		else
 			facts->expect_other = true;
+	}
+}
+
+/* RFC 9110 7.8.  A tunnel of HTTP/2 ("h2c", withdrawn by RFC 9113 3.1) would carry
+ * requests past everything that is checked and routed here. */
+static void read_upgrade(struct facts *facts, struct slice value)
+{
+	struct slice item;
+
+	while (slice_next_item(&value, &item)) {
+		facts->has_upgrade = true;
+		if (slice_ieq(item, SLICE("h2c")) || slice_istarts(item, SLICE("http/")))
+			facts->http_upgrade = true;
 	}
 }
 
@@ -106,9 +122,10 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 			facts->n_te++;
 			break;
 		case HTTP_F_UPGRADE:
-			facts->has_upgrade |= f->value.n > 0;
+			read_upgrade(facts, f->value);
 			break;
 		case HTTP_F_EXPECT:
+			facts->n_expect++;
 			read_expect(facts, f->value);
 			break;
 		case HTTP_F_CONNECTION:
@@ -163,6 +180,12 @@ static enum http_rule read_framing(struct http_head *h, const struct facts *fact
 	return HTTP_RULE_NONE;
 }
 
+/* Connection and Upgrade say so together, and 1.0 has neither (RFC 9110 7.8). */
+static bool names_upgrade(const struct http_head *h, const struct facts *facts)
+{
+	return facts->upgrade && facts->has_upgrade && !facts->http_upgrade && h->minor >= 1;
+}
+
 /* RFC 9112 9.3 */
 static bool wants_keep_alive(const struct http_head *h, const struct facts *facts)
 {
@@ -194,6 +217,21 @@ static enum http_rule read_host(struct http_head *h, const struct facts *facts,
 	return HTTP_RULE_NONE;
 }
 
+/* RFC 9110 10.1.1: 1.0 knows no expectations, and without a body there is nothing
+ * to continue with.  A worker would answer what the client does not wait for. */
+static enum http_rule judge_expect(struct http_head *h, const struct facts *facts)
+{
+	if (facts->expect_other && h->minor >= 1)
+		return HTTP_RULE_EXPECT_UNKNOWN;
+	h->expect_continue = facts->expect_continue && h->minor >= 1 &&
+			     h->framing != HTTP_BODY_NONE;
+	for (uint32_t i = 0; facts->n_expect && i < h->n_fields; i++) {
+		if (h->fields[i].id == HTTP_F_EXPECT)
+			h->fields[i].drop = !h->expect_continue;
+	}
+	return HTTP_RULE_NONE;
+}
+
 enum http_rule http_guard_request(struct http_head *h, const struct http_limits *lim)
 {
 	struct facts facts = { 0 };
@@ -212,16 +250,12 @@ enum http_rule http_guard_request(struct http_head *h, const struct http_limits 
 	if (lim->body_bytes && h->length > lim->body_bytes)
 		return HTTP_RULE_BODY_TOO_LARGE;
 
-	/* RFC 9110 10.1.1: 1.0 knows no expectations. */
-	if (facts.expect_other && h->minor >= 1)
-		return HTTP_RULE_EXPECT_UNKNOWN;
-	h->expect_continue = facts.expect_continue && h->minor >= 1 && h->framing != HTTP_BODY_NONE;
+	if ((rule = judge_expect(h, &facts)) != HTTP_RULE_NONE)
+		return rule;
 	h->keep_alive = wants_keep_alive(h, &facts);
-	/* RFC 9110 7.8.  With a body in front of it the tunnel's beginning would hang on
-	 * our reading of that body: passed on as an ordinary request, which is the
-	 * server's right to do. */
-	h->upgrade = facts.upgrade && facts.has_upgrade && h->minor >= 1 &&
-		     h->framing == HTTP_BODY_NONE;
+	/* With a body in front of it the tunnel's beginning would hang on our reading of
+	 * that body: passed on as an ordinary request, which is a server's right. */
+	h->upgrade = names_upgrade(h, &facts) && h->framing == HTTP_BODY_NONE;
 	return HTTP_RULE_NONE;
 }
 
@@ -238,14 +272,17 @@ enum http_rule http_guard_reply(struct http_head *h, uint8_t request_method)
 	h->upgrade = false;
 
 	if (h->status < 200 || h->status == 204) {
-		/* RFC 9110 8.6: no Content-Length here; RFC 9112 6.3: no body, whatever it says. */
+		/* RFC 9110 8.6: no Content-Length here; RFC 9112 6.3: no body, whatever it
+		 * says.  A worker that announces one may send it: nothing may follow. */
+		if (h->framing != HTTP_BODY_NONE)
+			h->keep_alive = false;
 		h->framing = HTTP_BODY_NONE;
 		h->has_length = false;
 		h->length = 0;
 		if (facts.length)
 			facts.length->drop = true;
 		if (h->status == 101) {
-			h->upgrade = facts.upgrade && facts.has_upgrade && h->minor >= 1;
+			h->upgrade = names_upgrade(h, &facts);
 			h->keep_alive = false; /* no further message of this protocol */
 		}
 	} else if (h->status == 304 || request_method == HTTP_M_HEAD) {

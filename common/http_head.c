@@ -19,6 +19,11 @@ const struct http_field_info http_field_table[HTTP_F_MAX] = {
 #undef KEEP
 };
 
+#define FIELD(id, text, flag_bits, from) \
+	_Static_assert(sizeof(text) - 1 <= HTTP_FIELD_NAME_MAX, "HTTP_FIELD_NAME_MAX is too small");
+#include "common/http_fields.def"
+#undef FIELD
+
 /* Length and first letter name at most one row of http_fields.def; a test looks
  * every row up.  Extend it when a row is added. */
 static enum http_field_id candidate(size_t n, char first)

@@ -29,7 +29,8 @@ static inline void http_out_bytes(struct http_out *o, const char *p, size_t n)
 
 static inline void http_out_slice(struct http_out *o, struct slice s)
 {
-	http_out_bytes(o, s.p, s.n);
+	if (s.n) /* an empty slice may have no pointer */
+		http_out_bytes(o, s.p, s.n);
 }
 
 #define http_out_text(o, literal) http_out_bytes((o), (literal), sizeof(literal) - 1)
