@@ -1,0 +1,152 @@
+/* Accepting client connections.  Runs in the balancer.
+ *
+ * Each listening socket has its own accept queue, kept open by the master; this
+ * process only takes from it.  Out of descriptors or at limits.connections,
+ * accepting pauses, the kernel's queue waits, and it goes on when a connection ends. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "balancer/proxy/client.h"
+#include "balancer/proxy/loop.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define BATCH 64             /* connections per listener and turn */
+#define DRAIN_BATCH 65536    /* bound on emptying a queue that is being filled */
+#define RETRY_MS 100
+
+static bool at_limit(const struct proxy *p)
+{
+	return p->config->limit_connections && p->n_clients >= p->config->limit_connections;
+}
+
+void accept_pause(struct proxy *p, const char *why)
+{
+	if (p->accept_paused)
+		return;
+	struct timeval retry = { 0, RETRY_MS * 1000 };
+	p->accept_paused = true;
+	tally_inc(p->row, COUNTER_accept_paused);
+	if (!p->accept_complained)
+		log_warn("accepting pauses: %s; %u connections are open", why, p->n_clients);
+	p->accept_complained = true;
+	for (size_t i = 0; i < p->heritage->n_listeners; i++)
+		if (p->listeners[i].event)
+			event_del(p->listeners[i].event);
+	event_add(p->accept_retry, &retry);
+}
+
+static void accept_go_on(struct proxy *p)
+{
+	p->accept_paused = false;
+	event_del(p->accept_retry);
+	for (size_t i = 0; i < p->heritage->n_listeners; i++)
+		if (p->listeners[i].event && event_add(p->listeners[i].event, NULL) != 0)
+			log_error("cannot watch a listening socket again: out of memory");
+}
+
+void accept_room(struct proxy *p)
+{
+	if (UNLIKELY(p->accept_paused) && !at_limit(p))
+		accept_go_on(p);
+}
+
+static void on_accept_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct proxy *p = arg;
+	(void)fd, (void)what;
+	loop_turn_begin(p);
+	if (p->accept_paused && !at_limit(p))
+		accept_go_on(p);
+	else if (p->accept_paused)
+		event_add(p->accept_retry, &(struct timeval){ 0, RETRY_MS * 1000 });
+}
+
+/* Takes one connection.  False: nothing more to take now. */
+static bool accept_one(struct proxy *p, struct listener *l)
+{
+	struct addr peer;
+	peer.len = sizeof(peer.un);
+	peer.sa.sa_family = AF_UNSPEC;
+	int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		switch (errno) {
+		case EAGAIN:
+			p->accept_complained = false; /* caught up: the next shortage is news */
+			return false;
+		case EMFILE:
+		case ENFILE:
+			accept_pause(p, "out of file descriptors (raise the limit, or set limits.connections)");
+			return false;
+		case ENOBUFS:
+		case ENOMEM:
+			accept_pause(p, "the kernel is out of memory");
+			return false;
+		default: /* that connection died in the queue (accept(2)): the next one */
+			return true;
+		}
+	}
+	tally_inc(p->row, COUNTER_connections_accepted);
+	fd_set_nodelay(fd);
+	uint32_t index = p->heritage->listener_of[l - p->listeners];
+	if (client_new(p, fd, &peer, index) != ERR_OK) {
+		accept_pause(p, "out of memory");
+		return false;
+	}
+	if (at_limit(p)) {
+		accept_pause(p, "limits.connections is reached");
+		return false;
+	}
+	return true;
+}
+
+static void on_listener(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+	(void)fd, (void)what;
+	loop_turn_begin(l->proxy);
+	for (int i = 0; i < BATCH && accept_one(l->proxy, l); i++)
+		;
+}
+
+enum err accept_start(struct proxy *p)
+{
+	size_t n = p->heritage->n_listeners;
+	p->listeners = mem_must_alloc((n ? n : 1) * sizeof(*p->listeners));
+	p->accept_retry = evtimer_new(p->base, on_accept_retry, p);
+	if (!p->accept_retry)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct listener *l = &p->listeners[i];
+		l->proxy = p;
+		l->fd = p->heritage->listeners[i];
+		l->event = event_new(p->base, l->fd, EV_READ | EV_PERSIST, on_listener, l);
+		if (!l->event || event_add(l->event, NULL) != 0)
+			return ERR_NOMEM;
+	}
+	return ERR_OK;
+}
+
+void accept_stop(struct proxy *p)
+{
+	if (!p->listeners)
+		return;
+	for (size_t i = 0; i < p->heritage->n_listeners; i++) {
+		struct listener *l = &p->listeners[i];
+		/* What has been queued was promised an answer. */
+		for (int n = 0; n < DRAIN_BATCH && accept_one(p, l); n++)
+			;
+		event_free(l->event);
+		l->event = NULL;
+		fd_close(&l->fd);
+	}
+	event_free(p->accept_retry);
+	p->accept_retry = NULL;
+	p->accept_paused = false;
+	mem_free(p->listeners);
+	p->listeners = NULL;
+	if (channel_send(p, MSG_STOPPED, 0) != ERR_OK)
+		log_debug("the master does not hear that accepting has stopped");
+}

@@ -1,0 +1,258 @@
+/* The access log.  Runs in the balancer.
+ *
+ * Lines are gathered and written a few times a second, or when the buffer is
+ * full.  A log that cannot be written (full disk, stuck reader) costs lines, which
+ * are counted, never requests.
+ */
+#include "balancer/proxy/access_log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balancer/proxy/request.h"
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/mem.h"
+
+#define BUFFER_BYTES (256u * 1024)
+#define LINE_MAX_BYTES (24u * 1024) /* a line that would be longer is cut in its fields */
+#define FIELD_MAX_BYTES 4096u
+
+void access_log_start(struct access_log *log, int fd, uint32_t format)
+{
+	memset(log, 0, sizeof(*log));
+	log->fd = fd;
+	log->format = format;
+	if (fd >= 0)
+		log->buffer = mem_must_alloc(BUFFER_BYTES);
+}
+
+static uint64_t count_lines(const char *p, size_t n)
+{
+	uint64_t lines = 0;
+	for (const char *end = p + n; (p = memchr(p, '\n', (size_t)(end - p))); p++)
+		lines++;
+	return lines;
+}
+
+void access_log_flush(struct access_log *log, struct tally_row *row)
+{
+	if (log->fd < 0 || !log->used)
+		return;
+	ssize_t n = write(log->fd, log->buffer, log->used);
+	if (n == (ssize_t)log->used) {
+		log->used = 0;
+		if (log->complained)
+			log_notice("access log can be written again");
+		log->complained = false;
+		return;
+	}
+	int error = errno;
+	if (n > 0) { /* a pipe took part of it: the rest goes on where it stopped */
+		memmove(log->buffer, log->buffer + n, log->used - (size_t)n);
+		log->used -= (size_t)n;
+	}
+	bool stuck = n < 0 && error != EAGAIN && error != EINTR;
+	if (stuck && !log->complained) {
+		log_error("cannot write the access log: %s; lines are lost until it can be",
+			  strerror(error));
+		log->complained = true;
+	}
+	if (stuck || BUFFER_BYTES - log->used < LINE_MAX_BYTES) {
+		tally_add(row, COUNTER_log_dropped, count_lines(log->buffer, log->used));
+		log->used = 0;
+	}
+}
+
+void access_log_stop(struct access_log *log, struct tally_row *row)
+{
+	access_log_flush(log, row);
+	if (log->fd >= 0)
+		fd_close(&log->fd);
+	mem_free(log->buffer);
+	log->buffer = NULL;
+}
+
+void access_log_reopen(struct access_log *log, struct tally_row *row, int fd)
+{
+	if (log->fd < 0) { /* switched off: a reload turns it on, not a rotation */
+		fd_close(&fd);
+		return;
+	}
+	access_log_flush(log, row);
+	fd_close(&log->fd);
+	log->fd = fd;
+	log->complained = false;
+}
+
+/* ---- lines ---- */
+
+/* "22/Nov/2026:00:49:39 +0000" or RFC 3339, made once per second. */
+static struct slice time_text(uint32_t format)
+{
+	static char text[2][40];
+	static size_t n[2];
+	static time_t made[2] = { -1, -1 };
+	struct timespec now = clock_wall();
+	uint32_t i = format == LOG_FORMAT_JSON;
+	if (now.tv_sec != made[i]) {
+		struct tm tm;
+		localtime_r(&now.tv_sec, &tm);
+		n[i] = strftime(text[i], sizeof(text[i]),
+				i ? "%Y-%m-%dT%H:%M:%S%z" : "%d/%b/%Y:%H:%M:%S %z", &tm);
+		made[i] = now.tv_sec;
+	}
+	return (struct slice){ text[i], n[i] };
+}
+
+/* Outside bytes: quotes, backslashes and everything that is not printable ASCII
+ * as \xNN (combined) or \u00NN (JSON), so that no field can forge another. */
+static void put_escaped(struct http_out *o, struct slice s, uint32_t format)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	size_t n = MIN(s.n, FIELD_MAX_BYTES), run = 0;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char ch = (unsigned char)s.p[i];
+		if (ch >= 0x20 && ch < 0x7f && ch != '"' && ch != '\\')
+			continue;
+		char code[6] = { '\\', 'x', hex[ch >> 4], hex[ch & 15], 0, 0 };
+		size_t n_code = 4;
+		if (format == LOG_FORMAT_JSON) {
+			memcpy(code, "\\u00", 4);
+			code[4] = hex[ch >> 4];
+			code[5] = hex[ch & 15];
+			n_code = 6;
+		}
+		http_out_bytes(o, s.p + run, i - run);
+		http_out_bytes(o, code, n_code);
+		run = i + 1;
+	}
+	http_out_bytes(o, s.p + run, n - run);
+}
+
+static void put_or_dash(struct http_out *o, struct slice s, uint32_t format)
+{
+	if (s.n)
+		put_escaped(o, s, format);
+	else
+		http_out_text(o, "-");
+}
+
+struct line {
+	const struct client *client;
+	struct slice request;   /* "GET /x"; empty when there was none */
+	uint8_t minor;
+	uint16_t status;
+	uint64_t bytes, duration_us;
+	struct slice referer, user_agent, request_id;
+};
+
+static void put_combined(struct http_out *o, const struct line *l)
+{
+	char host[ADDR_TEXT_MAX];
+	struct addr peer;
+	client_addr(l->client, &peer);
+	http_out_bytes(o, host, addr_format_host(&peer, host));
+	http_out_text(o, " - - [");
+	http_out_slice(o, time_text(LOG_FORMAT_COMBINED));
+	http_out_text(o, "] \"");
+	if (l->request.n) {
+		put_escaped(o, l->request, LOG_FORMAT_COMBINED);
+		http_out_bytes(o, l->minor ? " HTTP/1.1" : " HTTP/1.0", 9);
+	} else {
+		http_out_text(o, "-");
+	}
+	http_out_text(o, "\" ");
+	http_out_u64(o, l->status);
+	http_out_text(o, " ");
+	http_out_u64(o, l->bytes);
+	http_out_text(o, " \"");
+	put_or_dash(o, l->referer, LOG_FORMAT_COMBINED);
+	http_out_text(o, "\" \"");
+	put_or_dash(o, l->user_agent, LOG_FORMAT_COMBINED);
+	http_out_text(o, "\"\n");
+}
+
+static void put_json_text(struct http_out *o, const char *key, struct slice value)
+{
+	http_out_text(o, ",\"");
+	http_out_slice(o, slice_of(key));
+	http_out_text(o, "\":\"");
+	put_escaped(o, value, LOG_FORMAT_JSON);
+	http_out_text(o, "\"");
+}
+
+static void put_json(struct http_out *o, const struct line *l)
+{
+	char host[ADDR_TEXT_MAX], seconds[32];
+	struct addr peer;
+	struct slice method = l->request, path = { "", 0 };
+	const char *space = l->request.n ? memchr(l->request.p, ' ', l->request.n) : NULL;
+	if (space) {
+		method.n = (size_t)(space - l->request.p);
+		path = (struct slice){ space + 1, l->request.n - method.n - 1 };
+	}
+	client_addr(l->client, &peer);
+	size_t n_host = addr_format_host(&peer, host);
+	int n = snprintf(seconds, sizeof(seconds), "%.6f", (double)l->duration_us / 1e6);
+	http_out_text(o, "{\"time\":\"");
+	http_out_slice(o, time_text(LOG_FORMAT_JSON));
+	http_out_text(o, "\"");
+	put_json_text(o, "client", (struct slice){ host, n_host });
+	put_json_text(o, "method", method);
+	put_json_text(o, "path", path);
+	http_out_text(o, ",\"status\":");
+	http_out_u64(o, l->status);
+	http_out_text(o, ",\"bytes\":");
+	http_out_u64(o, l->bytes);
+	http_out_text(o, ",\"seconds\":");
+	http_out_bytes(o, seconds, (size_t)n);
+	put_json_text(o, "referer", l->referer);
+	put_json_text(o, "user_agent", l->user_agent);
+	put_json_text(o, "request_id", l->request_id);
+	http_out_text(o, "}\n");
+}
+
+static void put_line(struct access_log *log, const struct line *l)
+{
+	struct tally_row *row = l->client->proxy->row;
+	if (BUFFER_BYTES - log->used < LINE_MAX_BYTES)
+		access_log_flush(log, row);
+	struct http_out o = { log->buffer + log->used, log->buffer + BUFFER_BYTES, false };
+	if (log->format == LOG_FORMAT_JSON)
+		put_json(&o, l);
+	else
+		put_combined(&o, l);
+	if (o.full)
+		tally_inc(row, COUNTER_log_dropped);
+	else
+		log->used = (size_t)(o.p - log->buffer);
+}
+
+void access_log_request(struct access_log *log, const struct request *r)
+{
+	if (log->fd < 0)
+		return;
+	struct line l = {
+		.client = r->client,
+		.request = kept_slice(r->head, r->kept.line),
+		.minor = r->minor,
+		/* 499: the client went away before an answer, as nginx logs it. */
+		.status = r->status ? r->status : 499,
+		.bytes = r->bytes_out,
+		.duration_us = clock_now_us() - r->started_us,
+		.referer = kept_slice(r->head, r->kept.referer),
+		.user_agent = kept_slice(r->head, r->kept.user_agent),
+		.request_id = kept_slice(r->head, r->kept.request_id),
+	};
+	put_line(log, &l);
+}
+
+void access_log_refused(struct access_log *log, const struct client *c, uint16_t status)
+{
+	if (log->fd < 0)
+		return;
+	struct line l = { .client = c, .status = status };
+	put_line(log, &l);
+}

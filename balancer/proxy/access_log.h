@@ -1,0 +1,24 @@
+/* The access log of one balancer: lines gathered in memory, written whole. */
+#ifndef DROVER_PROXY_ACCESS_LOG_H
+#define DROVER_PROXY_ACCESS_LOG_H
+
+#include "balancer/proxy/loop.h"
+
+struct request;
+struct client;
+
+/* Takes `fd` (-1: no log); it must not block. */
+void access_log_start(struct access_log *log, int fd, uint32_t format);
+void access_log_stop(struct access_log *log, struct tally_row *row);
+
+/* Takes `fd` in place of the old one (log rotation); what was gathered goes to the old one. */
+void access_log_reopen(struct access_log *log, struct tally_row *row, int fd);
+
+/* One line for a finished request; for a client whose head was refused. */
+void access_log_request(struct access_log *log, const struct request *r);
+void access_log_refused(struct access_log *log, const struct client *c, uint16_t status);
+
+/* Writes what was gathered; call from the sweep. */
+void access_log_flush(struct access_log *log, struct tally_row *row);
+
+#endif

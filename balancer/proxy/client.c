@@ -1,0 +1,463 @@
+/* One client connection.  Runs in the balancer; see client.h.
+ *
+ *   accept -> IDLE -> HEAD -> REQUEST -> IDLE ...      keep-alive
+ *                       |        |
+ *                       +--------+--> CLOSING -> LINGER -> gone
+ *
+ * A request is handed to request.c whole; its bytes that belong to no request yet
+ * (pipelining) wait in `input`, and the socket is not read meanwhile.  A client
+ * that half-closes after its request still gets its answer.
+ */
+#include "balancer/proxy/client.h"
+
+#include <string.h>
+
+#include "balancer/proxy/access_log.h"
+#include "balancer/proxy/reply.h"
+#include "balancer/proxy/request.h"
+#include "common/fd.h"
+#include "common/http_parse.h"
+#include "common/mem.h"
+
+static void on_client_event(evutil_socket_t fd, short what, void *arg);
+static void take_head(struct client *c, char *p, size_t n, bool in_input);
+
+/* ---- birth and end ---- */
+
+static bool is_trusted(const struct proxy *p, const struct addr *peer)
+{
+	for (size_t i = 0; i < p->config->n_trust; i++)
+		if (addr_block_has(&p->config->trust[i], peer))
+			return true;
+	return false;
+}
+
+enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index)
+{
+	struct client *c = mem_alloc_zero(sizeof(*c));
+	if (!c) {
+		fd_close(&fd);
+		return ERR_NOMEM;
+	}
+	c->proxy = p;
+	c->listen_index = listen_index;
+	c->trusted = is_trusted(p, peer);
+	memcpy(&c->peer, peer, MIN((size_t)peer->len, sizeof(c->peer)));
+	list_init(&c->resume);
+	deadline_init(&c->deadline);
+	conn_init(&c->conn, p->base, fd, on_client_event, c);
+	if (conn_read_on(&c->conn) != ERR_OK) {
+		conn_close(&c->conn, &p->blocks, true);
+		mem_free(c);
+		return ERR_NOMEM;
+	}
+	list_push_back(&p->clients, &c->link);
+	p->n_clients++;
+	tally_inc(p->row, COUNTER_connections_open);
+	tally_inc(p->row, COUNTER_connections_idle);
+	/* The first head has less time than a connection that has proved itself. */
+	deadline_start(&c->deadline, &p->head_wait);
+	return ERR_OK;
+}
+
+void client_addr(const struct client *c, struct addr *ret_addr)
+{
+	memset(ret_addr, 0, sizeof(*ret_addr));
+	memcpy(ret_addr, &c->peer, sizeof(c->peer));
+	switch (c->peer.sa.sa_family) {
+	case AF_INET:
+		ret_addr->len = sizeof(struct sockaddr_in);
+		break;
+	case AF_INET6:
+		ret_addr->len = sizeof(struct sockaddr_in6);
+		break;
+	default:
+		ret_addr->sa.sa_family = AF_UNIX;
+		ret_addr->len = sizeof(sa_family_t);
+	}
+}
+
+static void set_state(struct client *c, enum client_state to)
+{
+	if (c->state == CLIENT_IDLE && to != CLIENT_IDLE)
+		tally_dec(c->proxy->row, COUNTER_connections_idle);
+	else if (c->state != CLIENT_IDLE && to == CLIENT_IDLE)
+		tally_inc(c->proxy->row, COUNTER_connections_idle);
+	c->state = (uint8_t)to;
+}
+
+void client_abort(struct client *c, bool reset)
+{
+	struct proxy *p = c->proxy;
+	if (c->state == CLIENT_DEAD)
+		return;
+	set_state(c, CLIENT_DEAD);
+	deadline_stop(&c->deadline);
+	list_remove(&c->resume);
+	list_remove(&c->link);
+	p->n_clients--;
+	tally_dec(p->row, COUNTER_connections_open);
+	block_give_back(&p->blocks, c->input);
+	c->input = NULL;
+	conn_close(&c->conn, &p->blocks, reset);
+	loop_bury(p, &c->grave, c);
+	accept_room(p);
+}
+
+/* All is written.  Where bytes may still be coming, closing now would make the
+ * kernel send RST and the client could lose our answer: say FIN, wait a little. */
+static void end_when_written(struct client *c)
+{
+	if (!c->linger || c->eof) {
+		client_abort(c, false);
+		return;
+	}
+	set_state(c, CLIENT_LINGER);
+	conn_end_writing(&c->conn);
+	client_read_on(c);
+	deadline_start(&c->deadline, &c->proxy->linger_wait);
+}
+
+static void begin_close(struct client *c, bool linger)
+{
+	c->linger = linger || c->input;
+	block_give_back(&c->proxy->blocks, c->input);
+	c->input = NULL;
+	deadline_stop(&c->deadline);
+	set_state(c, CLIENT_CLOSING);
+	if (c->conn.out.bytes == 0) {
+		end_when_written(c);
+		return;
+	}
+	client_read_off(c);
+	client_await_writable(c);
+}
+
+/* ---- waits ---- */
+
+void client_read_on(struct client *c)
+{
+	if (!c->eof && c->state != CLIENT_DEAD && conn_read_on(&c->conn) != ERR_OK)
+		c->conn.broken = true; /* its deadline ends it */
+}
+
+void client_read_off(struct client *c)
+{
+	conn_read_off(&c->conn);
+}
+
+void client_await_body(struct client *c)
+{
+	deadline_start(&c->deadline, &c->proxy->body_wait);
+}
+
+void client_await_writable(struct client *c)
+{
+	deadline_start(&c->deadline, &c->proxy->stall_wait);
+}
+
+/* ---- heads ---- */
+
+static void refuse(struct client *c, enum outcome why, enum http_rule rule)
+{
+	enum err e;
+	uint16_t status = reply_error(c, NULL, why, rule, true, &e);
+	access_log_refused(&c->proxy->access_log, c, status);
+	if (e != ERR_OK)
+		client_abort(c, true);
+	else
+		begin_close(c, true);
+}
+
+/* Keeps p[0..n), which stands behind what was used.  Part of a head, or of the
+ * next request while this one runs. */
+static bool keep_input(struct client *c, char *p, size_t n, bool in_input)
+{
+	if (in_input) {
+		c->input->start = (uint32_t)(p - c->input->bytes);
+		return true;
+	}
+	return block_append(&c->proxy->blocks, &c->input, (struct slice){ p, n }) == ERR_OK;
+}
+
+static void on_partial(struct client *c, char *p, size_t n, bool in_input)
+{
+	if (n == 0)
+		return;
+	if (!keep_input(c, p, n, in_input)) {
+		client_abort(c, true);
+		return;
+	}
+	c->seen = (uint32_t)n;
+	if (c->state == CLIENT_IDLE) {
+		set_state(c, CLIENT_HEAD);
+		deadline_start(&c->deadline, &c->proxy->head_wait);
+	}
+}
+
+static void on_whole(struct client *c, char *rest, size_t n_rest, bool in_input)
+{
+	struct proxy *p = c->proxy;
+	size_t used = 0;
+	deadline_stop(&c->deadline);
+	set_state(c, CLIENT_REQUEST);
+	struct request *r = request_new(c, rest, n_rest, &used);
+	c->seen = 0;
+	if (!r) {
+		client_abort(c, true);
+		return;
+	}
+	if (n_rest > used) {
+		if (!keep_input(c, rest + used, n_rest - used, in_input)) {
+			request_cut(r);
+			return;
+		}
+		client_read_off(c); /* one request at a time; answers keep their order */
+	} else if (in_input) {
+		block_give_back(&p->blocks, c->input);
+		c->input = NULL;
+	}
+	request_go(r);
+}
+
+/* Bytes p[0..n) begin at the start of a head.  `in_input`: they are c->input's. */
+static void take_head(struct client *c, char *p, size_t n, bool in_input)
+{
+	enum http_rule rule;
+	struct proxy *x = c->proxy;
+	switch (http_parse_request(&x->request_head, p, n, c->seen, &x->limits, &rule)) {
+	case HTTP_PARTIAL:
+		on_partial(c, p, n, in_input);
+		return;
+	case HTTP_REFUSED:
+		refuse(c, OUTCOME_REFUSED, rule);
+		return;
+	case HTTP_WHOLE:
+		on_whole(c, p + x->request_head.head_bytes, n - x->request_head.head_bytes, in_input);
+		return;
+	}
+}
+
+void client_resume(struct client *c)
+{
+	if (c->state != CLIENT_IDLE || !c->input)
+		return;
+	c->seen = 0;
+	take_head(c, c->input->bytes + c->input->start, block_used(c->input), true);
+	if (c->state == CLIENT_HEAD || c->state == CLIENT_IDLE)
+		client_read_on(c);
+	if (c->eof && c->state == CLIENT_HEAD) /* the rest of this head will not come */
+		client_abort(c, false);
+}
+
+/* ---- between requests ---- */
+
+static void become_idle(struct client *c)
+{
+	set_state(c, CLIENT_IDLE);
+	if (c->input) {
+		list_push_back(&c->proxy->resumable, &c->resume);
+		return;
+	}
+	if (c->eof) {
+		client_abort(c, false);
+		return;
+	}
+	client_read_on(c);
+	deadline_start(&c->deadline, &c->proxy->idle_wait);
+}
+
+void client_request_done(struct client *c, bool close, bool unread)
+{
+	c->served = true;
+	if (close) {
+		begin_close(c, unread);
+		return;
+	}
+	if (c->conn.out.bytes) { /* the next request waits until this answer is out */
+		client_read_off(c);
+		client_await_writable(c);
+		return;
+	}
+	become_idle(c);
+}
+
+/* ---- readiness ---- */
+
+/* Bytes while a request runs: its body, a tunnel's, or the next request's. */
+static void on_request_bytes(struct client *c, char *p, size_t n)
+{
+	size_t used = 0;
+	if (c->request && request_wants_bytes(c->request)) {
+		used = request_on_client_bytes(c->request, p, n);
+		if (c->state != CLIENT_REQUEST && c->state != CLIENT_IDLE)
+			return;
+	}
+	if (used == n)
+		return;
+	if (!keep_input(c, p + used, n - used, false)) {
+		if (c->request)
+			request_cut(c->request);
+		else
+			client_abort(c, true);
+		return;
+	}
+	client_read_off(c);
+	if (c->state == CLIENT_IDLE && !list_linked(&c->resume))
+		list_push_back(&c->proxy->resumable, &c->resume);
+}
+
+static void on_end_of_file(struct client *c)
+{
+	c->eof = true;
+	client_read_off(c);
+	switch ((enum client_state)c->state) {
+	case CLIENT_REQUEST:
+		if (c->request && request_wants_bytes(c->request))
+			request_on_client_eof(c->request);
+		return; /* half-closed: it still gets its answer */
+	case CLIENT_CLOSING:
+		return;
+	default:
+		client_abort(c, false);
+	}
+}
+
+static void on_readable(struct client *c)
+{
+	struct proxy *p = c->proxy;
+	size_t n = 0;
+	enum err e = conn_read(&c->conn, p->scratch, SCRATCH_BYTES, &n);
+	if (e == ERR_AGAIN)
+		return;
+	if (e == ERR_CLOSED) {
+		on_end_of_file(c);
+		return;
+	}
+	if (e != ERR_OK) {
+		if (c->request)
+			request_on_client_gone(c->request);
+		else
+			client_abort(c, false);
+		return;
+	}
+	tally_add(p->row, COUNTER_bytes_in, n);
+	switch ((enum client_state)c->state) {
+	case CLIENT_IDLE:
+		take_head(c, p->scratch, n, false);
+		return;
+	case CLIENT_HEAD:
+		if (block_append(&p->blocks, &c->input, (struct slice){ p->scratch, n }) != ERR_OK)
+			client_abort(c, true);
+		else
+			take_head(c, c->input->bytes + c->input->start, block_used(c->input), true);
+		return;
+	case CLIENT_REQUEST:
+		on_request_bytes(c, p->scratch, n);
+		return;
+	default:
+		return; /* LINGER: discarded */
+	}
+}
+
+static void on_writable(struct client *c)
+{
+	size_t sent = 0;
+	enum err e = conn_flush(&c->conn, &c->proxy->blocks, &sent);
+	tally_add(c->proxy->row, COUNTER_bytes_out, sent);
+	if (e != ERR_OK) {
+		if (c->request)
+			request_on_client_gone(c->request);
+		else
+			client_abort(c, false);
+		return;
+	}
+	if (c->conn.out.bytes) {
+		if (sent && deadline_running(&c->deadline))
+			client_await_writable(c);
+		return;
+	}
+	if (c->request)
+		request_on_client_drained(c->request);
+	else if (c->state == CLIENT_CLOSING)
+		end_when_written(c);
+	else if (c->state == CLIENT_REQUEST)
+		become_idle(c);
+}
+
+static void on_client_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct client *c = arg;
+	(void)fd;
+	loop_turn_begin(c->proxy);
+	if (c->state != CLIENT_DEAD && (what & EV_WRITE))
+		on_writable(c);
+	if (c->state != CLIENT_DEAD && (what & EV_READ))
+		on_readable(c);
+}
+
+void client_end_idle(struct client *c)
+{
+	on_readable(c);
+	if (c->state != CLIENT_IDLE)
+		return;
+	if (c->served)
+		client_abort(c, false);
+	else
+		deadline_start(&c->deadline, &c->proxy->linger_wait);
+}
+
+/* ---- timeouts ---- */
+
+static struct client *client_of(struct deadline *d)
+{
+	return container_of(d, struct client, deadline);
+}
+
+void client_on_head_timeout(struct deadline *d, void *arg)
+{
+	struct client *c = client_of(d);
+	(void)arg;
+	if (c->state == CLIENT_HEAD)
+		refuse(c, OUTCOME_HEAD_TIMEOUT, HTTP_RULE_NONE);
+	else
+		client_abort(c, false); /* connected and said nothing */
+}
+
+void client_on_idle_timeout(struct deadline *d, void *arg)
+{
+	(void)arg;
+	client_abort(client_of(d), false);
+}
+
+void client_on_body_timeout(struct deadline *d, void *arg)
+{
+	struct client *c = client_of(d);
+	(void)arg;
+	if (c->request)
+		request_on_body_timeout(c->request);
+}
+
+void client_on_stall_timeout(struct deadline *d, void *arg)
+{
+	struct client *c = client_of(d);
+	(void)arg;
+	if (c->request)
+		request_on_client_gone(c->request);
+	else
+		client_abort(c, true);
+}
+
+void client_on_linger_timeout(struct deadline *d, void *arg)
+{
+	(void)arg;
+	client_abort(client_of(d), false);
+}
+
+void client_on_tunnel_timeout(struct deadline *d, void *arg)
+{
+	struct client *c = client_of(d);
+	(void)arg;
+	if (c->request)
+		request_finish_tunnel(c->request);
+}

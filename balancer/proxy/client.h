@@ -1,0 +1,83 @@
+/* One client connection (downstream): heads, keep-alive, timeouts.  It knows
+ * nothing of workers; request.c decides what a request does. */
+#ifndef DROVER_PROXY_CLIENT_H
+#define DROVER_PROXY_CLIENT_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+
+#include "balancer/proxy/conn.h"
+#include "balancer/proxy/loop.h"
+
+struct request;
+
+enum client_state {
+	CLIENT_IDLE = 0, /* between requests, no byte of the next one yet */
+	CLIENT_HEAD,     /* part of a head is in `input` */
+	CLIENT_REQUEST,  /* a request is in progress (or a tunnel) */
+	CLIENT_CLOSING,  /* the last reply is on its way out, then it ends */
+	CLIENT_LINGER,   /* our FIN is sent; what still comes is discarded (RFC 9112 9.6) */
+	CLIENT_DEAD,
+};
+
+struct client {
+	struct conn conn;
+	struct proxy *proxy;
+	struct list link;          /* in proxy->clients */
+	struct list resume;        /* in proxy->resumable */
+	struct deadline deadline;
+	struct request *request;
+	struct block *input;       /* bytes read and not yet used */
+	uint32_t seen;             /* of input: looked at for the end of a head */
+	uint8_t state;             /* enum client_state */
+	bool served;               /* at least one request was answered on it */
+	bool eof;                  /* the client has sent its FIN */
+	bool trusted;              /* its forwarding fields are believed */
+	bool linger;               /* CLOSING: unread bytes may be coming, so LINGER before the end */
+	uint32_t listen_index;     /* into config->listens */
+	union {                    /* peer; not struct addr, whose Unix path would triple an idle connection */
+		struct sockaddr sa;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} peer;
+	struct grave grave;
+};
+
+/* Takes an accepted socket.  On ERR_NOMEM it has been closed. */
+MUST_CHECK enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index);
+
+void client_addr(const struct client *c, struct addr *ret_addr);
+
+/* The request of this client has ended and its reply, if any, was handed to the
+ * socket.  `close`: the connection ends after it.  `unread`: parts of the request
+ * were not read, so the end lingers. */
+void client_request_done(struct client *c, bool close, bool unread);
+
+/* Ends it now: RST when `reset`, so that a cut reply cannot look complete. */
+void client_abort(struct client *c, bool reset);
+
+/* Pauses and resumes reading (request body, tunnel). */
+void client_read_on(struct client *c);
+void client_read_off(struct client *c);
+
+/* A shutdown ends idle connections: reads once more, so that a request that has
+ * already arrived is answered, and ends the connection if there is none.  One that
+ * never asked for anything yet gets a moment: its request may be on the way. */
+void client_end_idle(struct client *c);
+
+/* Looks at buffered bytes; called between turns for clients in proxy->resumable. */
+void client_resume(struct client *c);
+
+/* Starts the wait that fits: the client must send (body), or take bytes (stall). */
+void client_await_body(struct client *c);
+void client_await_writable(struct client *c);
+
+/* Deadline callbacks of the client's classes, for proxy.c to install. */
+void client_on_head_timeout(struct deadline *d, void *arg);
+void client_on_idle_timeout(struct deadline *d, void *arg);
+void client_on_body_timeout(struct deadline *d, void *arg);
+void client_on_stall_timeout(struct deadline *d, void *arg);
+void client_on_linger_timeout(struct deadline *d, void *arg);
+void client_on_tunnel_timeout(struct deadline *d, void *arg);
+
+#endif

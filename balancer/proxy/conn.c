@@ -1,0 +1,184 @@
+/* One socket on the loop.  Runs in the balancer; see conn.h. */
+#include "balancer/proxy/conn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/fd.h"
+
+#define IOV_BATCH 16
+
+void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_fn on_event,
+	       void *arg)
+{
+	memset(c, 0, sizeof(*c));
+	c->fd = fd;
+	chain_init(&c->out);
+	event_assign(&c->event, base, fd, EV_READ | EV_PERSIST, on_event, arg);
+}
+
+/* Registers the event for what is wanted now; touches epoll only on a change. */
+static enum err conn_rearm(struct conn *c, bool read, bool write)
+{
+	if (read == c->armed_read && write == c->armed_write)
+		return ERR_OK;
+	if (c->armed_read || c->armed_write)
+		event_del(&c->event);
+	c->armed_read = c->armed_write = false;
+	short what = (short)((read ? EV_READ : 0) | (write ? EV_WRITE : 0));
+	if (!what)
+		return ERR_OK;
+	event_assign(&c->event, event_get_base(&c->event), c->fd, (short)(what | EV_PERSIST),
+		     event_get_callback(&c->event), event_get_callback_arg(&c->event));
+	if (event_add(&c->event, NULL) != 0)
+		return ERR_NOMEM;
+	c->armed_read = read;
+	c->armed_write = write;
+	return ERR_OK;
+}
+
+enum err conn_read_on(struct conn *c)
+{
+	c->want_read = true;
+	return conn_rearm(c, true, c->out.bytes > 0);
+}
+
+void conn_read_off(struct conn *c)
+{
+	c->want_read = false;
+	if (conn_rearm(c, false, c->out.bytes > 0) != ERR_OK)
+		c->broken = true; /* only the write interest could fail to be added back */
+}
+
+enum err conn_read(struct conn *c, char *buf, size_t room, size_t *ret_n)
+{
+	for (;;) {
+		ssize_t n = recv(c->fd, buf, room, 0);
+		if (n > 0) {
+			*ret_n = (size_t)n;
+			return ERR_OK;
+		}
+		if (n == 0)
+			return ERR_CLOSED;
+		if (errno == EINTR)
+			continue;
+		return errno == EAGAIN || errno == EWOULDBLOCK ? ERR_AGAIN : ERR_SYS;
+	}
+}
+
+/* One sendmsg.  ERR_AGAIN: the kernel takes nothing now (also while connecting). */
+static enum err send_once(struct conn *c, struct iovec *iov, int n_iov, size_t *ret_n)
+{
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n_iov };
+	for (;;) {
+		ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+		if (n >= 0) {
+			*ret_n = (size_t)n;
+			return ERR_OK;
+		}
+		if (errno == EINTR)
+			continue;
+		*ret_n = 0;
+		if (errno == EAGAIN || errno == EWOULDBLOCK)
+			return ERR_AGAIN;
+		c->broken = true;
+		return ERR_CLOSED;
+	}
+}
+
+/* Keeps what the kernel did not take of `iov`, of which `sent` bytes are gone. */
+static enum err keep_rest(struct conn *c, struct block_pool *pool, const struct iovec *iov,
+			  int n_iov, size_t sent)
+{
+	for (int i = 0; i < n_iov; i++) {
+		if (sent >= iov[i].iov_len) {
+			sent -= iov[i].iov_len;
+			continue;
+		}
+		const char *p = iov[i].iov_base;
+		size_t left = iov[i].iov_len - sent;
+		p += sent;
+		sent = 0;
+		while (left) { /* a block holds BLOCK_LARGE_BYTES at most */
+			size_t piece = MIN(left, (size_t)BLOCK_LARGE_BYTES);
+			enum err e = chain_append(&c->out, pool, (struct slice){ p, piece });
+			if (e != ERR_OK)
+				return e;
+			p += piece;
+			left -= piece;
+		}
+	}
+	return ERR_OK;
+}
+
+enum err conn_write(struct conn *c, struct block_pool *pool, struct iovec *iov, int n_iov,
+		    size_t *ret_sent)
+{
+	size_t sent = 0, total = 0;
+	if (ret_sent)
+		*ret_sent = 0;
+	if (c->broken)
+		return ERR_CLOSED;
+	for (int i = 0; i < n_iov; i++)
+		total += iov[i].iov_len;
+	if (c->out.bytes == 0) {
+		enum err e = send_once(c, iov, n_iov, &sent);
+		if (ret_sent)
+			*ret_sent = sent;
+		if (e == ERR_CLOSED)
+			return e;
+		if (sent == total)
+			return ERR_OK;
+	}
+	enum err e = keep_rest(c, pool, iov, n_iov, sent);
+	if (e != ERR_OK)
+		return e;
+	return conn_rearm(c, c->want_read, true);
+}
+
+enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent)
+{
+	struct iovec iov[IOV_BATCH];
+	size_t total = 0;
+	if (ret_sent)
+		*ret_sent = 0;
+	while (c->out.bytes) {
+		size_t sent = 0;
+		int n = chain_iov(&c->out, iov, IOV_BATCH);
+		enum err e = send_once(c, iov, n, &sent);
+		chain_consume(&c->out, pool, sent);
+		total += sent;
+		if (ret_sent)
+			*ret_sent = total;
+		if (e == ERR_AGAIN)
+			return ERR_OK;
+		if (e != ERR_OK) { /* never to be sent: no more waiting for room */
+			chain_clear(&c->out, pool);
+			(void)!conn_rearm(c, c->want_read, false);
+			return e;
+		}
+	}
+	return conn_rearm(c, c->want_read, false);
+}
+
+void conn_end_writing(struct conn *c)
+{
+	if (c->fd >= 0)
+		shutdown(c->fd, SHUT_WR);
+}
+
+void conn_close(struct conn *c, struct block_pool *pool, bool reset)
+{
+	if (c->fd < 0)
+		return;
+	if (c->armed_read || c->armed_write)
+		event_del(&c->event);
+	c->armed_read = c->armed_write = false;
+	if (reset) {
+		struct linger now = { .l_onoff = 1, .l_linger = 0 };
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	}
+	chain_clear(&c->out, pool);
+	fd_close(&c->fd);
+}

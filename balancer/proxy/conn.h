@@ -1,0 +1,58 @@
+/* One non-blocking socket on the loop: read, optimistic write, write interest
+ * only after EAGAIN.  Client and worker connections embed it.
+ *
+ * A conn has one libevent event whose interest is changed in place: reading is
+ * the steady state, writing is added while `out` holds bytes.  Nothing here
+ * frees anything or calls its owner outside the event callback.
+ */
+#ifndef DROVER_PROXY_CONN_H
+#define DROVER_PROXY_CONN_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "balancer/proxy/block.h"
+#include "common/err.h"
+
+struct conn {
+	struct event event;
+	struct chain out;   /* accepted by conn_write() but not by the kernel yet */
+	int fd;             /* -1 when closed */
+	bool want_read;     /* the owner wants bytes */
+	bool armed_read, armed_write; /* what the event is registered for */
+	bool broken;        /* a write failed: the peer is gone for writing */
+};
+
+/* Wraps `fd` (taken).  `on_event` is the libevent callback, `arg` its argument. */
+void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_fn on_event,
+	       void *arg);
+
+/* Switches reading on or off. ERR_NOMEM when the event cannot be added. */
+MUST_CHECK enum err conn_read_on(struct conn *c);
+void conn_read_off(struct conn *c);
+
+/* Reads once.  ERR_OK with *ret_n > 0; ERR_AGAIN; ERR_CLOSED at end of file;
+ * ERR_SYS with errno. */
+MUST_CHECK enum err conn_read(struct conn *c, char *buf, size_t room, size_t *ret_n);
+
+/* Writes all of `iov` or keeps the rest in `out` and waits for the socket.
+ * *ret_sent (may be NULL) is what the kernel took now.  ERR_CLOSED when the peer
+ * does not take bytes any more (`broken` is set), ERR_NOMEM. */
+MUST_CHECK enum err conn_write(struct conn *c, struct block_pool *pool, struct iovec *iov, int n_iov,
+			       size_t *ret_sent);
+
+/* Sends what `out` holds; call when the event says writable.  The same errors. */
+MUST_CHECK enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent);
+
+/* Half-close: our FIN after all that was written. */
+void conn_end_writing(struct conn *c);
+
+/* Ends it: event off, descriptor closed, `out` freed.  `reset` sends RST
+ * instead of FIN.  Harmless when already closed. */
+void conn_close(struct conn *c, struct block_pool *pool, bool reset);
+
+#endif

@@ -1,0 +1,60 @@
+/* Draining: how this process ends.  Runs in the balancer.
+ *
+ *   RELOAD    accept no more; every further answer says Connection: close
+ *   SHUTDOWN  the same, and idle connections end now
+ *   SOFT      idle and finished ones are closed hard
+ *   HARD      all are; each of these makes the exit status 1
+ */
+#include "balancer/proxy/client.h"
+#include "balancer/proxy/loop.h"
+#include "balancer/proxy/request.h"
+#include "common/clock.h"
+#include "common/log.h"
+
+static void end_client(struct client *c, enum drain_level level)
+{
+	struct proxy *p = c->proxy;
+	if (level == DRAIN_HARD) {
+		tally_inc(p->row, COUNTER_connections_forced);
+		p->forced = true;
+		if (c->request)
+			request_cut(c->request);
+		else
+			client_abort(c, true);
+	} else if (c->state == CLIENT_IDLE && !c->input) {
+		if (level == DRAIN_SHUTDOWN)
+			client_end_idle(c);
+		else
+			client_abort(c, true);
+	} else if (c->state == CLIENT_LINGER && level == DRAIN_SOFT) {
+		client_abort(c, true);
+	}
+}
+
+void drain_to(struct proxy *p, enum drain_level level)
+{
+	if (level <= p->drain)
+		return;
+	bool first = p->drain == DRAIN_NONE;
+	p->drain = level;
+	if (first)
+		accept_stop(p);
+	if (level < DRAIN_SHUTDOWN)
+		return;
+	list_each_safe(it, &p->clients)
+		end_client(list_entry(it, struct client, link), level);
+	for (uint32_t i = 0; i < ROSTER_SLOTS; i++)
+		pool_flush(p, &p->workers[i]);
+}
+
+/* Without a master the shutdown's soft and hard limits are ours to keep. */
+void drain_check_orphan(struct proxy *p)
+{
+	if (!p->orphaned)
+		return;
+	uint64_t ms = (clock_now_us() - p->orphaned_us) / 1000;
+	if (ms >= p->config->shutdown_hard_ms)
+		drain_to(p, DRAIN_HARD);
+	else if (ms >= p->config->shutdown_soft_ms)
+		drain_to(p, DRAIN_SOFT);
+}

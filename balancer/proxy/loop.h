@@ -1,0 +1,139 @@
+/* What the files of proxy/ share: the state of this one process.
+ *
+ * proxy.c owns the loop and this struct; every other file acts on the parts it
+ * is named after.  One process, one thread: nothing here is locked.
+ */
+#ifndef DROVER_PROXY_LOOP_H
+#define DROVER_PROXY_LOOP_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/heritage.h"
+#include "balancer/proxy/block.h"
+#include "balancer/proxy/deadline.h"
+#include "common/http_guard.h"
+#include "common/http_head.h"
+#include "common/list.h"
+#include "common/msg.h"
+
+#define SCRATCH_BYTES (64u * 1024)    /* one read; bounds what a connection can keep back */
+#define REPLY_HEAD_BYTES (64u * 1024) /* largest head accepted from a worker */
+#define OUT_BYTES (REPLY_HEAD_BYTES + 8u * 1024)
+
+/* The access log of this process; see access_log.h. */
+struct access_log {
+	int fd;            /* -1: off */
+	uint32_t format;   /* enum cfg_log_format */
+	char *buffer;
+	size_t used;
+	bool complained;   /* a failure to write was reported, and has not ended */
+};
+
+/* One worker as this balancer sees it, by roster slot. */
+struct worker_ref {
+	uint64_t epoch;            /* of the occupant; 0: none known */
+	struct addr address;
+	uint32_t state;            /* enum worker_state */
+	struct app_state *app;     /* NULL: of an app that this generation does not know */
+	struct list idle;          /* pooled connections, most recently used first */
+	uint32_t n_idle;
+	uint64_t suspect_until_us; /* did not take a connection: passed over until then */
+	uint32_t suspect_ms;       /* length of the next suspicion; grows with each in a row */
+};
+
+/* One app of this generation's config. */
+struct app_state {
+	const struct cfg_app *cfg;
+	uint16_t *up;              /* roster slots that may be picked, ascending */
+	uint32_t n_up;
+	uint32_t cursor;           /* index into up of the next pick */
+	uint32_t last_slot;        /* picked last: keeps the rotation over a rebuild */
+	bool coming;               /* the master expects a worker soon */
+	struct list queue;         /* requests waiting for a worker, oldest first */
+	uint32_t n_queued;
+	struct deadline_class pool_idle; /* pooled connections to its workers */
+};
+
+struct listener {
+	struct event *event;
+	struct proxy *proxy;
+	int fd;
+};
+
+struct proxy {
+	struct event_base *base;
+	const struct proxy_heritage *heritage;
+	const struct config *config;
+	struct tally_row *row;
+	struct http_limits limits;
+
+	/* scratch of the loop: valid inside one callback */
+	char *scratch;                 /* SCRATCH_BYTES */
+	char *out;                     /* OUT_BYTES: heads on their way to clients */
+	struct http_head request_head, reply_head;
+
+	struct block_pool blocks;
+	struct list clients;           /* every client connection */
+	uint32_t n_clients;
+	struct list resumable;         /* clients with buffered bytes to look at between turns */
+	struct list graves;            /* dead objects, freed between turns */
+	bool turn_open;                /* the clock was read in this turn */
+
+	struct listener *listeners;
+	bool accept_paused, accept_complained;
+	struct event *accept_retry;
+
+	struct event *channel_event;
+	struct event *sweep_event;
+	struct roster *roster;         /* our copy */
+	uint64_t version;              /* of the copy */
+	bool ack_owed;
+	struct worker_ref *workers;    /* ROSTER_SLOTS */
+	struct app_state *apps;        /* config->n_apps */
+	double retry_tokens;           /* budget of second sends; see request.c */
+
+	struct deadline_class head_wait, idle_wait, body_wait, stall_wait, linger_wait, tunnel_wait;
+	struct deadline_class connect_wait, response_wait;
+
+	struct access_log access_log;
+	char id_prefix[16];            /* of request ids */
+	uint64_t id_counter;
+
+	enum drain_level drain;
+	bool forced;                   /* something unfinished was cut */
+	bool orphaned;                 /* the master has gone: we drain by our own clock */
+	uint64_t orphaned_us;
+};
+
+/* Reads the clock once per loop turn; call first in every event callback. */
+void loop_turn_begin(struct proxy *p);
+
+/* ---- graveyard: nothing with events is freed inside a callback ---- */
+
+struct grave {
+	struct list link;
+	void *object;
+};
+
+/* Frees `g->object` between turns.  The object's events must be off. */
+void loop_bury(struct proxy *p, struct grave *g, void *object);
+
+/* ---- draining (drain.c) ---- */
+void drain_to(struct proxy *p, enum drain_level level);
+void drain_check_orphan(struct proxy *p);
+
+/* ---- the master's messages (channel.c) ---- */
+MUST_CHECK enum err channel_start(struct proxy *p);
+void channel_stop(struct proxy *p);
+void channel_owed_ack(struct proxy *p);
+MUST_CHECK enum err channel_send(struct proxy *p, enum msg_type type, uint64_t raw);
+
+/* ---- accepting (accept.c) ---- */
+MUST_CHECK enum err accept_start(struct proxy *p);
+void accept_pause(struct proxy *p, const char *why);
+void accept_room(struct proxy *p);      /* a connection has gone: accept again if paused */
+void accept_stop(struct proxy *p);      /* empties the queues, closes the listeners, tells the master */
+
+#endif

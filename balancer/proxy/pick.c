@@ -1,0 +1,158 @@
+/* Which worker gets a request.  Runs in the balancer.
+ *
+ * Each balancer gives its requests to the UP workers in strict rotation.  Over
+ * any run of its requests a worker is at most one off its share, so K balancers
+ * together are at most K off; no coordination is needed.
+ */
+#include "balancer/proxy/pick.h"
+
+#include "balancer/proxy/upstream.h"
+#include "common/clock.h"
+#include "common/mem.h"
+
+#define SUSPECT_MIN_MS 100
+#define SUSPECT_MAX_MS 10000
+
+enum err pick_start(struct proxy *p)
+{
+	p->roster = mem_must_alloc(sizeof(*p->roster));
+	p->workers = mem_must_alloc(ROSTER_SLOTS * sizeof(*p->workers));
+	p->apps = mem_must_alloc(p->config->n_apps * sizeof(*p->apps));
+	for (uint32_t i = 0; i < ROSTER_SLOTS; i++)
+		list_init(&p->workers[i].idle);
+	for (size_t i = 0; i < p->config->n_apps; i++) {
+		struct app_state *a = &p->apps[i];
+		a->cfg = &p->config->apps[i];
+		a->up = mem_must_alloc(ROSTER_SLOTS * sizeof(*a->up));
+		a->last_slot = ROSTER_SLOTS;
+		list_init(&a->queue);
+		deadline_class_init(&a->pool_idle, a->cfg->idle_connection_ms,
+				    upstream_on_pool_timeout);
+	}
+	return pick_follow_roster(p) ? ERR_OK : ERR_PROTOCOL;
+}
+
+void pick_stop(struct proxy *p)
+{
+	for (uint32_t i = 0; i < ROSTER_SLOTS; i++)
+		pool_flush(p, &p->workers[i]);
+	for (size_t i = 0; i < p->config->n_apps; i++)
+		mem_free(p->apps[i].up);
+	mem_free(p->apps);
+	mem_free(p->workers);
+	mem_free(p->roster);
+}
+
+static struct app_state *find_app(struct proxy *p, uint32_t id)
+{
+	for (size_t i = 0; i < p->config->n_apps; i++)
+		if (p->config->apps[i].id == id)
+			return &p->apps[i];
+	return NULL;
+}
+
+/* Takes over one slot of the roster; its old occupant's connections go. */
+static void follow_slot(struct proxy *p, uint32_t slot)
+{
+	const struct roster_slot *now = &p->roster->slots[slot];
+	struct worker_ref *w = &p->workers[slot];
+	if (w->epoch != now->epoch) {
+		pool_flush(p, w);
+		w->epoch = now->epoch;
+		w->address = now->address;
+		w->suspect_until_us = 0;
+		w->suspect_ms = 0;
+		w->app = find_app(p, now->app_id);
+	}
+	w->state = now->state;
+	if (w->state != WORKER_UP) {
+		pool_flush(p, w);
+		return;
+	}
+	if (w->app)
+		w->app->up[w->app->n_up++] = (uint16_t)slot;
+}
+
+bool pick_follow_roster(struct proxy *p)
+{
+	uint64_t version = roster_read(p->heritage->roster, p->roster);
+	if (!version)
+		return false;
+	p->version = version;
+	for (size_t i = 0; i < p->config->n_apps; i++) {
+		struct app_state *a = &p->apps[i];
+		const struct roster_app *row = roster_find_app(p->roster, a->cfg->id);
+		a->n_up = 0;
+		a->coming = row && row->coming > 0;
+	}
+	for (uint32_t i = 0; i < p->roster->n_slots; i++)
+		follow_slot(p, i);
+	/* The rotation goes on behind the slot that was picked last. */
+	for (size_t i = 0; i < p->config->n_apps; i++) {
+		struct app_state *a = &p->apps[i];
+		a->cursor = 0;
+		while (a->cursor < a->n_up && a->last_slot < ROSTER_SLOTS &&
+		       a->up[a->cursor] <= a->last_slot)
+			a->cursor++;
+		if (a->cursor >= a->n_up)
+			a->cursor = 0;
+	}
+	return true;
+}
+
+static bool was_tried(const struct pick_tried *t, uint64_t epoch)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->epoch[i] == epoch)
+			return true;
+	return false;
+}
+
+void pick_note_tried(struct pick_tried *t, uint64_t epoch)
+{
+	if (t->n == ARRAY_LEN(t->epoch)) { /* forget the oldest */
+		for (uint32_t i = 1; i < t->n; i++)
+			t->epoch[i - 1] = t->epoch[i];
+		t->n--;
+	}
+	t->epoch[t->n++] = epoch;
+}
+
+uint32_t pick_next(struct proxy *p, struct app_state *app, const struct pick_tried *tried,
+		   bool last_resort)
+{
+	for (uint32_t i = 0; i < app->n_up; i++) {
+		uint32_t slot = app->up[app->cursor];
+		struct worker_ref *w = &p->workers[slot];
+		app->cursor = app->cursor + 1 == app->n_up ? 0 : app->cursor + 1;
+		if (UNLIKELY(w->suspect_until_us) && !last_resort &&
+		    w->suspect_until_us > clock_now_us())
+			continue;
+		if (UNLIKELY(tried->n) && was_tried(tried, w->epoch))
+			continue;
+		app->last_slot = slot;
+		return slot;
+	}
+	return PICK_NONE;
+}
+
+void pick_suspect(struct proxy *p, uint16_t slot, uint64_t epoch)
+{
+	struct worker_ref *w = &p->workers[slot];
+	if (w->epoch != epoch)
+		return;
+	uint64_t now = clock_now_us();
+	if (w->suspect_until_us > now)
+		return; /* others of the same burst; counted once */
+	w->suspect_ms = w->suspect_ms ? MIN(w->suspect_ms * 2, SUSPECT_MAX_MS) : SUSPECT_MIN_MS;
+	w->suspect_until_us = now + w->suspect_ms * 1000ull;
+}
+
+void pick_trust(struct proxy *p, uint16_t slot)
+{
+	struct worker_ref *w = &p->workers[slot];
+	if (UNLIKELY(w->suspect_ms)) {
+		w->suspect_ms = 0;
+		w->suspect_until_us = 0;
+	}
+}

@@ -1,0 +1,32 @@
+/* Which worker gets a request: tables rebuilt from the roster, strict rotation. */
+#ifndef DROVER_PROXY_PICK_H
+#define DROVER_PROXY_PICK_H
+
+#include "balancer/proxy/loop.h"
+
+#define PICK_NONE UINT32_MAX
+
+/* Slots that a request has already failed on, so that it goes elsewhere. */
+struct pick_tried {
+	uint64_t epoch[4];
+	uint32_t n;
+};
+void pick_note_tried(struct pick_tried *t, uint64_t epoch);
+
+MUST_CHECK enum err pick_start(struct proxy *p);
+void pick_stop(struct proxy *p);
+
+/* Follows the roster; closes pooled connections of workers that are not UP any
+ * more.  Returns false when the roster could not be read (the master died). */
+bool pick_follow_roster(struct proxy *p);
+
+/* The next worker of `app` in rotation, as a roster slot, or PICK_NONE.  Suspects
+ * and what `tried` names are passed over; with `last_resort` suspects are taken too. */
+uint32_t pick_next(struct proxy *p, struct app_state *app, const struct pick_tried *tried,
+		   bool last_resort);
+
+/* A worker did not take a connection; or answered. */
+void pick_suspect(struct proxy *p, uint16_t slot, uint64_t epoch);
+void pick_trust(struct proxy *p, uint16_t slot);
+
+#endif

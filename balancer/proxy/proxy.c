@@ -1,0 +1,207 @@
+/* A balancer from start to end.  Runs in its own process, forked by the master,
+ * which waits for READY before it relies on us.
+ *
+ *   proxy_run   start: tables, listeners, channel; READY
+ *   run_turns   one turn of the loop at a time; between turns: buffered requests,
+ *               then the graveyard
+ *   sweep       a few times a second: timeouts, queue, log
+ *   stop        nothing is left; the exit status says whether something was cut
+ */
+#include "balancer/proxy/proxy.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "balancer/proxy/access_log.h"
+#include "balancer/proxy/client.h"
+#include "balancer/proxy/loop.h"
+#include "balancer/proxy/pick.h"
+#include "balancer/proxy/queue.h"
+#include "balancer/proxy/upstream.h"
+#include "common/clock.h"
+#include "common/contract.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define SWEEP_MS 100
+#define LINGER_MS 2000
+#define RETRY_TOKENS_START 4096.0
+
+void loop_turn_begin(struct proxy *p)
+{
+	if (p->turn_open)
+		return;
+	p->turn_open = true;
+	clock_update();
+}
+
+void loop_bury(struct proxy *p, struct grave *g, void *object)
+{
+	g->object = object;
+	list_push_back(&p->graves, &g->link);
+}
+
+static void empty_graves(struct proxy *p)
+{
+	struct list *first;
+	while ((first = list_first(&p->graves))) {
+		list_remove(first);
+		mem_free(list_entry(first, struct grave, link)->object);
+	}
+}
+
+/* Clients whose next request was already in their buffer when the last one ended. */
+static void resume_clients(struct proxy *p)
+{
+	struct list *first;
+	while ((first = list_first(&p->resumable))) {
+		list_remove(first);
+		client_resume(list_entry(first, struct client, resume));
+	}
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct proxy *p = arg;
+	struct deadline_class *classes[] = {
+		&p->head_wait, &p->idle_wait, &p->body_wait, &p->stall_wait,
+		&p->linger_wait, &p->tunnel_wait, &p->connect_wait, &p->response_wait,
+	};
+	(void)fd, (void)what;
+	loop_turn_begin(p);
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
+		deadline_sweep(classes[i], p);
+	for (size_t i = 0; i < p->config->n_apps; i++)
+		deadline_sweep(&p->apps[i].pool_idle, p);
+	queue_sweep(p);
+	channel_owed_ack(p);
+	drain_check_orphan(p);
+	access_log_flush(&p->access_log, p->row);
+}
+
+/* ---- start ---- */
+
+static void start_waits(struct proxy *p)
+{
+	const struct config *c = p->config;
+	deadline_class_init(&p->head_wait, c->timeout_head_ms, client_on_head_timeout);
+	deadline_class_init(&p->idle_wait, c->timeout_idle_ms, client_on_idle_timeout);
+	deadline_class_init(&p->body_wait, c->timeout_body_ms, client_on_body_timeout);
+	/* A client that takes no byte of its answer is given as long as an idle one. */
+	deadline_class_init(&p->stall_wait, c->timeout_idle_ms, client_on_stall_timeout);
+	deadline_class_init(&p->linger_wait, LINGER_MS, client_on_linger_timeout);
+	deadline_class_init(&p->tunnel_wait, c->timeout_tunnel_ms, client_on_tunnel_timeout);
+	deadline_class_init(&p->connect_wait, c->timeout_connect_ms, upstream_on_timeout);
+	deadline_class_init(&p->response_wait, c->timeout_response_ms, upstream_on_timeout);
+}
+
+static void start_ids(struct proxy *p)
+{
+	static const char hex[] = "0123456789abcdef";
+	unsigned char seed[16];
+	if (getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+		die(EXIT_FAILED, "cannot get random bytes for request ids");
+	for (int i = 0; i < 16; i++)
+		p->id_prefix[i] = hex[seed[i / 2] >> (i % 2 ? 0 : 4) & 15];
+	memcpy(&p->id_counter, seed + 8, sizeof(p->id_counter));
+}
+
+static struct event_base *make_base(void)
+{
+	struct event_config *cfg = event_config_new();
+	if (!cfg)
+		return NULL;
+	/* One thread: no locks to take, and nobody to notify. */
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_NO_CACHE_TIME);
+	struct event_base *base = event_base_new_with_config(cfg);
+	event_config_free(cfg);
+	return base;
+}
+
+static struct proxy *proxy_new(const struct proxy_heritage *h)
+{
+	struct proxy *p = mem_must_alloc(sizeof(*p));
+	p->heritage = h;
+	p->config = h->config;
+	p->row = h->row;
+	p->scratch = mem_must_alloc(SCRATCH_BYTES);
+	p->out = mem_must_alloc(OUT_BYTES);
+	p->retry_tokens = RETRY_TOKENS_START;
+	p->limits = (struct http_limits){
+		.head_bytes = (uint32_t)h->config->limit_head_bytes,
+		.uri_bytes = (uint32_t)h->config->limit_uri_bytes,
+		.fields = h->config->limit_headers,
+		.body_bytes = h->config->limit_body_bytes,
+	};
+	block_pool_init(&p->blocks);
+	list_init(&p->clients);
+	list_init(&p->resumable);
+	list_init(&p->graves);
+	start_waits(p);
+	start_ids(p);
+	return p;
+}
+
+static void proxy_start(struct proxy *p)
+{
+	struct timeval sweep = { 0, SWEEP_MS * 1000 };
+	p->base = make_base();
+	p->sweep_event = p->base ? event_new(p->base, -1, EV_PERSIST, on_sweep, p) : NULL;
+	if (!p->sweep_event || event_add(p->sweep_event, &sweep) != 0)
+		die(EXIT_FAILED, "cannot start the event loop");
+	access_log_start(&p->access_log, p->heritage->access_log_fd, p->config->log_format);
+	enum err e = pick_start(p);
+	if (e != ERR_OK)
+		die(EXIT_FAILED, "cannot read the roster: %s", err_text(e));
+	if ((e = accept_start(p)) != ERR_OK || (e = channel_start(p)) != ERR_OK)
+		die(EXIT_FAILED, "cannot watch sockets: %s", err_text(e));
+	if ((e = channel_send(p, MSG_READY, 0)) != ERR_OK)
+		die(EXIT_FAILED, "cannot tell the master that this balancer is ready: %s", err_text(e));
+	/* The roster may have changed between the copy and now; the master counts on an ACK. */
+	if ((e = channel_send(p, MSG_ACK, p->version)) != ERR_OK)
+		p->ack_owed = true;
+}
+
+/* ---- loop, end ---- */
+
+static bool finished(const struct proxy *p)
+{
+	return p->drain != DRAIN_NONE && p->n_clients == 0;
+}
+
+static void run_turns(struct proxy *p)
+{
+	while (!finished(p)) {
+		p->turn_open = false;
+		if (event_base_loop(p->base, EVLOOP_ONCE) < 0)
+			die(EXIT_FAILED, "the event loop failed");
+		resume_clients(p);
+		empty_graves(p);
+	}
+}
+
+static void proxy_stop(struct proxy *p)
+{
+	access_log_stop(&p->access_log, p->row);
+	pick_stop(p);
+	empty_graves(p);
+	channel_stop(p);
+	event_free(p->sweep_event);
+	event_base_free(p->base);
+	block_pool_fini(&p->blocks);
+	mem_free(p->out);
+	mem_free(p->scratch);
+	mem_free(p);
+}
+
+int proxy_run(const struct proxy_heritage *h)
+{
+	struct proxy *p = proxy_new(h);
+	proxy_start(p);
+	run_turns(p);
+	int status = p->forced ? EXIT_FAILED : EXIT_DRAINED;
+	proxy_stop(p);
+	return status;
+}

@@ -1,0 +1,122 @@
+/* An upgraded connection.  Runs in the balancer; see tunnel.h. */
+#include "balancer/proxy/tunnel.h"
+
+#include "balancer/proxy/request.h"
+
+void tunnel_touch(struct request *r)
+{
+	deadline_start(&r->client->deadline, &r->proxy->tunnel_wait);
+}
+
+void tunnel_end(struct request *r)
+{
+	tally_dec(r->proxy->row, COUNTER_tunnels_open);
+}
+
+void tunnel_start(struct request *r, char *rest, size_t n_rest)
+{
+	struct proxy *p = r->proxy;
+	struct client *c = r->client;
+	struct http_out o = { p->out, p->out + OUT_BYTES, false };
+	tally_inc(p->row, COUNTER_tunnels_open);
+	rewrite_reply(r, &p->reply_head, &o);
+	deadline_stop(&r->upstream->deadline);
+	struct iovec iov[2] = { { p->out, (size_t)(o.p - p->out) }, { rest, n_rest } };
+	if (o.full || conn_write(&c->conn, &p->blocks, iov, n_rest ? 2 : 1, NULL) != ERR_OK) {
+		request_on_client_gone(r);
+		return;
+	}
+	r->bytes_out += n_rest;
+	tunnel_touch(r);
+	if (c->conn.out.bytes)
+		upstream_read_off(r->upstream);
+	/* What the client sent ahead of the 101 is the worker's too. */
+	struct block *early = c->input;
+	c->input = NULL;
+	if (early) {
+		tunnel_from_client(r, early->bytes + early->start, block_used(early));
+		block_give_back(&p->blocks, early);
+		if (c->state != CLIENT_REQUEST)
+			return;
+	}
+	if (c->eof)
+		tunnel_on_client_end(r);
+	else if (!r->upstream->conn.out.bytes)
+		client_read_on(c);
+}
+
+void tunnel_from_client(struct request *r, char *p, size_t n)
+{
+	struct upstream *up = r->upstream;
+	struct iovec iov = { p, n };
+	tunnel_touch(r);
+	if (conn_write(&up->conn, &r->proxy->blocks, &iov, 1, NULL) != ERR_OK) {
+		request_finish_tunnel(r);
+		return;
+	}
+	if (up->conn.out.bytes)
+		client_read_off(r->client);
+}
+
+void tunnel_from_worker(struct request *r, char *p, size_t n)
+{
+	struct client *c = r->client;
+	struct iovec iov = { p, n };
+	size_t sent = 0;
+	tunnel_touch(r);
+	r->bytes_out += n;
+	enum err e = conn_write(&c->conn, &r->proxy->blocks, &iov, 1, &sent);
+	tally_add(r->proxy->row, COUNTER_bytes_out, sent);
+	if (e != ERR_OK)
+		request_finish_tunnel(r);
+	else if (c->conn.out.bytes)
+		upstream_read_off(r->upstream);
+}
+
+/* Passes on the FINs whose bytes are all out; ends when both have gone. */
+static void settle(struct request *r)
+{
+	struct client *c = r->client;
+	struct upstream *up = r->upstream;
+	if (c->eof && !r->client_ended && !up->conn.out.bytes) {
+		r->client_ended = true;
+		conn_end_writing(&up->conn);
+	}
+	if (r->worker_ended && !c->conn.out.bytes) {
+		if (r->client_ended) {
+			request_finish_tunnel(r);
+			return;
+		}
+		conn_end_writing(&c->conn);
+	}
+}
+
+void tunnel_on_client_drained(struct request *r)
+{
+	if (!r->worker_ended)
+		upstream_read_on(r->upstream);
+	settle(r);
+}
+
+void tunnel_on_worker_drained(struct request *r)
+{
+	if (!r->client->eof)
+		client_read_on(r->client);
+	settle(r);
+}
+
+void tunnel_on_client_end(struct request *r)
+{
+	settle(r);
+}
+
+void tunnel_on_worker_end(struct request *r, enum err why)
+{
+	if (why != ERR_CLOSED) { /* reset: nothing more will pass either way */
+		request_cut(r);
+		return;
+	}
+	r->worker_ended = true;
+	upstream_read_off(r->upstream);
+	settle(r);
+}

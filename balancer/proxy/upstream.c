@@ -1,0 +1,217 @@
+/* One connection to a worker, and the pool.  Runs in the balancer; see upstream.h. */
+#include "balancer/proxy/upstream.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "balancer/proxy/request.h"
+#include "common/fd.h"
+#include "common/mem.h"
+
+static void on_upstream_event(evutil_socket_t fd, short what, void *arg);
+
+static struct worker_ref *worker_of(struct upstream *up)
+{
+	return &up->proxy->workers[up->slot];
+}
+
+/* ---- birth ---- */
+
+enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
+{
+	struct worker_ref *w = &p->workers[slot];
+	int fd;
+	bool done;
+	enum err e = fd_connect(&w->address, &fd, &done);
+	if (e != ERR_OK)
+		return e;
+	struct upstream *up = mem_alloc_zero(sizeof(*up));
+	if (!up) {
+		fd_close(&fd);
+		return ERR_NOMEM;
+	}
+	up->proxy = p;
+	up->slot = slot;
+	up->epoch = w->epoch;
+	list_init(&up->idle);
+	deadline_init(&up->deadline);
+	conn_init(&up->conn, p->base, fd, on_upstream_event, up);
+	tally_inc(p->row, COUNTER_upstream_connects);
+	*ret_up = up;
+	return ERR_OK;
+}
+
+static void upstream_close(struct upstream *up)
+{
+	struct proxy *p = up->proxy;
+	if (up->dead)
+		return;
+	up->dead = true;
+	deadline_stop(&up->deadline);
+	if (list_linked(&up->idle)) {
+		list_remove(&up->idle);
+		worker_of(up)->n_idle--;
+	}
+	block_give_back(&p->blocks, up->input);
+	up->input = NULL;
+	conn_close(&up->conn, &p->blocks, false);
+	loop_bury(p, &up->grave, up);
+}
+
+/* ---- the pool ---- */
+
+/* Whether the worker has closed, or sent something unasked, since we last looked. */
+static bool went_stale(struct upstream *up)
+{
+	char byte;
+	ssize_t n = recv(up->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	return !(n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
+}
+
+struct upstream *upstream_from_pool(struct proxy *p, uint16_t slot, bool sure)
+{
+	struct worker_ref *w = &p->workers[slot];
+	struct list *first;
+	while ((first = list_first(&w->idle))) {
+		struct upstream *up = list_entry(first, struct upstream, idle);
+		if (sure && went_stale(up)) {
+			upstream_close(up);
+			continue;
+		}
+		list_remove(&up->idle);
+		w->n_idle--;
+		deadline_stop(&up->deadline);
+		up->reused = true;
+		up->sent_any = up->got_any = false;
+		tally_inc(p->row, COUNTER_upstream_reuses);
+		return up;
+	}
+	return NULL;
+}
+
+void pool_flush(struct proxy *p, struct worker_ref *w)
+{
+	(void)p;
+	struct list *first;
+	while ((first = list_first(&w->idle)))
+		upstream_close(list_entry(first, struct upstream, idle));
+}
+
+void upstream_on_pool_timeout(struct deadline *d, void *arg)
+{
+	(void)arg;
+	upstream_close(container_of(d, struct upstream, deadline));
+}
+
+/* ---- with a request ---- */
+
+void upstream_assign(struct upstream *up, struct request *r)
+{
+	struct tally_worker *t = &up->proxy->row->workers[up->slot];
+	up->request = r;
+	r->upstream = up;
+	/* One writer per row: the load and the store need not be one instruction. */
+	atomic_store_explicit(&t->in_flight,
+			      atomic_load_explicit(&t->in_flight, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	atomic_store_explicit(&t->requests,
+			      atomic_load_explicit(&t->requests, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	upstream_read_on(up);
+}
+
+void upstream_release(struct upstream *up, bool reusable)
+{
+	struct proxy *p = up->proxy;
+	struct worker_ref *w = worker_of(up);
+	struct tally_worker *t = &p->row->workers[up->slot];
+	atomic_store_explicit(&t->in_flight,
+			      atomic_load_explicit(&t->in_flight, memory_order_relaxed) - 1,
+			      memory_order_relaxed);
+	up->request->upstream = NULL;
+	up->request = NULL;
+	deadline_stop(&up->deadline);
+	if (!reusable || up->conn.broken || up->conn.out.bytes || up->input || !w->app ||
+	    w->epoch != up->epoch || w->state != WORKER_UP ||
+	    w->n_idle >= w->app->cfg->idle_connections || p->drain >= DRAIN_SHUTDOWN) {
+		upstream_close(up);
+		return;
+	}
+	upstream_read_on(up);
+	list_push_front(&w->idle, &up->idle);
+	w->n_idle++;
+	deadline_start(&up->deadline, &w->app->pool_idle);
+}
+
+void upstream_read_on(struct upstream *up)
+{
+	if (!up->dead && conn_read_on(&up->conn) != ERR_OK)
+		up->conn.broken = true; /* found out at the next write, or by its deadline */
+}
+
+void upstream_read_off(struct upstream *up)
+{
+	conn_read_off(&up->conn);
+}
+
+/* ---- readiness ---- */
+
+static void on_readable(struct upstream *up)
+{
+	struct proxy *p = up->proxy;
+	size_t n = 0;
+	enum err e = conn_read(&up->conn, p->scratch, SCRATCH_BYTES, &n);
+	if (e == ERR_AGAIN)
+		return;
+	if (!up->request) { /* pooled: closed by the worker, or talking out of turn */
+		upstream_close(up);
+		return;
+	}
+	if (e != ERR_OK) {
+		request_on_upstream_end(up->request, e);
+		return;
+	}
+	up->got_any = true;
+	request_on_reply_bytes(up->request, p->scratch, n);
+}
+
+static void on_writable(struct upstream *up)
+{
+	size_t sent = 0;
+	enum err e = conn_flush(&up->conn, &up->proxy->blocks, &sent);
+	if (!up->request) {
+		upstream_close(up);
+		return;
+	}
+	if (sent) {
+		up->sent_any = true;
+		request_on_upstream_sent(up->request);
+	}
+	if (e != ERR_OK) {
+		/* Its reply may still be there to be read (an early 413, then a close);
+		 * without one the read says so. */
+		if (!up->sent_any || conn_read_on(&up->conn) != ERR_OK)
+			request_on_upstream_end(up->request, e);
+		return;
+	}
+	if (up->conn.out.bytes == 0)
+		request_on_upstream_drained(up->request);
+}
+
+static void on_upstream_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct upstream *up = arg;
+	(void)fd;
+	loop_turn_begin(up->proxy);
+	if (!up->dead && (what & EV_WRITE))
+		on_writable(up);
+	if (!up->dead && (what & EV_READ))
+		on_readable(up);
+}
+
+void upstream_on_timeout(struct deadline *d, void *arg)
+{
+	struct upstream *up = container_of(d, struct upstream, deadline);
+	(void)arg;
+	request_on_upstream_timeout(up->request);
+}

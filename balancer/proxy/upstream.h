@@ -1,0 +1,58 @@
+/* One connection to a worker, and the pool of idle ones.
+ *
+ * upstream.c turns readiness into the events of a reply; only request.c decides
+ * what they mean.  A pooled connection keeps its read event: a worker that closes
+ * it, or sends bytes nobody asked for, removes it from the pool. */
+#ifndef DROVER_PROXY_UPSTREAM_H
+#define DROVER_PROXY_UPSTREAM_H
+
+#include <stdbool.h>
+
+#include "balancer/proxy/conn.h"
+#include "balancer/proxy/loop.h"
+
+struct request;
+
+struct upstream {
+	struct conn conn;
+	struct proxy *proxy;
+	struct list idle;          /* in worker_ref.idle */
+	struct deadline deadline;
+	struct request *request;   /* NULL: pooled */
+	struct block *input;       /* part of a reply head */
+	uint32_t seen;             /* of input: looked at for the end of the head */
+	uint64_t epoch;            /* of the worker it was opened to */
+	uint16_t slot;
+	bool reused;               /* came from the pool for this request */
+	bool sent_any;             /* at least one byte of this request reached the kernel's socket */
+	bool got_any;              /* at least one byte of the reply has come */
+	bool dead;
+	struct grave grave;
+};
+
+/* A live pooled connection to the worker of `slot`, or NULL.  `sure`: ask the
+ * kernel whether the worker has closed it meanwhile (one system call), for
+ * requests that must not be sent twice. */
+struct upstream *upstream_from_pool(struct proxy *p, uint16_t slot, bool sure);
+
+/* Starts a new one.  Errors of the connect itself: ERR_SYS, ERR_FD_LIMIT, ERR_NOMEM. */
+MUST_CHECK enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up);
+
+/* Attaches and detaches a request; the slot's in-flight count follows. */
+void upstream_assign(struct upstream *up, struct request *r);
+
+/* The request is done with it: back to the pool when `reusable` and there is
+ * room, else closed. */
+void upstream_release(struct upstream *up, bool reusable);
+
+void upstream_read_on(struct upstream *up);
+void upstream_read_off(struct upstream *up);
+
+/* Closes the pooled connections of a worker. */
+void pool_flush(struct proxy *p, struct worker_ref *w);
+
+/* Deadline callbacks, for proxy.c to install. */
+void upstream_on_timeout(struct deadline *d, void *arg);      /* connect, response */
+void upstream_on_pool_timeout(struct deadline *d, void *arg); /* idle in the pool */
+
+#endif
