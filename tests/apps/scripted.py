@@ -69,7 +69,8 @@ def serve(connection):
 				while not os.path.exists(control(target[6:])):
 					time.sleep(0.005)
 			body = f"{os.environ['INSTANCE']} {os.getpid()} {os.environ['DROVER_RELEASE']}".encode()
-			connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+			head = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % len(body)
+			connection.sendall(head if method == 'HEAD' else head + body)
 
 
 def main():

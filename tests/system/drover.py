@@ -113,7 +113,7 @@ class Drover:
 		env = {
 			'PATH': os.environ.get('PATH', '/usr/bin:/bin'), 'HOME': self.dir, 'LANG': 'C.UTF-8',
 			'XDG_RUNTIME_DIR': self.runtime_dir,
-			'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=99',
+			'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=2',
 			'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
 		}
 		env.update(extra or {})
