@@ -1,0 +1,636 @@
+/* common/fd.c: listening and connecting, above all where something is already
+ * there; what is inherited; what is shared. */
+#include "lib/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "lib/process.h"
+
+static char dir[128];
+static int fds_before;
+
+static int set_up(void **state)
+{
+	(void)state;
+	fds_before = count_fds();
+	return scratch_new(dir) ? 0 : -1;
+}
+
+/* Every test ends with the descriptors it began with. */
+static int tear_down(void **state)
+{
+	(void)state;
+	scratch_remove(dir);
+	if (count_fds() == fds_before)
+		return 0;
+	print_error("%d descriptors before, %d after\n", fds_before, count_fds());
+	return -1;
+}
+
+static int option_of(int fd, int level, int option)
+{
+	int value = -1;
+	socklen_t n = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &n) == 0 ? value : -1;
+}
+
+static struct addr name_of(int fd)
+{
+	struct addr a = { .len = sizeof(a.un) };
+
+	assert_int_equal(getsockname(fd, &a.sa, &a.len), 0);
+	return a;
+}
+
+static struct addr unix_in_dir(const char *name)
+{
+	struct addr a;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	assert_int_equal(addr_unix(path, &a), ERR_OK);
+	return a;
+}
+
+static void assert_fresh(int fd)
+{
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
+
+static void test_close(void **state)
+{
+	int fd = open("/dev/null", O_RDONLY), was = fd;
+
+	(void)state;
+	fd_close(&fd);
+	assert_int_equal(fd, -1);
+	assert_int_equal(fcntl(was, F_GETFD), -1);
+	errno = ENOTTY;
+	fd_close(&fd);
+	fd = was; /* closing fails with EBADF */
+	fd_close(&fd);
+	assert_int_equal(errno, ENOTTY);
+}
+
+static void test_flags(void **state)
+{
+	int fd = open("/dev/null", O_WRONLY | O_APPEND);
+
+	(void)state;
+	for (int on = 1; on >= 0; on--) {
+		for (int again = 0; again < 2; again++) {
+			assert_int_equal(fd_set_nonblock(fd, on), ERR_OK);
+			assert_int_equal(fd_set_cloexec(fd, on), ERR_OK);
+			assert_int_equal((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0, on);
+			assert_int_equal((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0, on);
+			assert_true(fcntl(fd, F_GETFL) & O_APPEND); /* others stay */
+		}
+	}
+	fd_close(&fd);
+	assert_int_equal(fd_set_nonblock(-1, true), ERR_SYS);
+	assert_int_equal(errno, EBADF);
+	assert_int_equal(fd_set_cloexec(-1, true), ERR_SYS);
+	assert_int_equal(errno, EBADF);
+}
+
+/* ---- TCP --------------------------------------------------------------- */
+
+static void test_listen_tcp(void **state)
+{
+	struct addr any = addr_ipv4_loopback(0);
+	bool done;
+	int fd, up;
+
+	(void)state;
+	assert_int_equal(fd_listen(&any, false, 16, 0, &fd), ERR_OK);
+	struct addr a = name_of(fd);
+	assert_fresh(fd);
+	assert_int_equal(option_of(fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
+	assert_int_equal(option_of(fd, SOL_SOCKET, SO_REUSEADDR), 1);
+	assert_int_equal(option_of(fd, SOL_SOCKET, SO_REUSEPORT), 0);
+
+	assert_int_equal(fd_connect(&a, &up, &done), ERR_OK);
+	struct pollfd p = { .fd = up, .events = POLLOUT };
+	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(option_of(up, SOL_SOCKET, SO_ERROR), 0);
+	assert_int_equal(option_of(up, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_fresh(up);
+	int down = accept(fd, NULL, NULL);
+	assert_true(down >= 0);
+	fd_close(&up);
+	fd_close(&down);
+	fd_close(&fd);
+}
+
+static void test_port_taken(void **state)
+{
+	struct addr any = addr_ipv4_loopback(0);
+
+	(void)state;
+	for (int shared = 0; shared < 2; shared++) {
+		int fd, second = 4711;
+		assert_int_equal(fd_listen(&any, shared, 16, 0, &fd), ERR_OK);
+		struct addr a = name_of(fd);
+
+		/* A plain bind finds out, whether or not the other would share. */
+		assert_int_equal(fd_probe_bind(&a), ERR_SYS);
+		assert_int_equal(errno, EADDRINUSE);
+		assert_int_equal(fd_listen(&a, false, 16, 0, &second), ERR_SYS);
+		assert_int_equal(errno, EADDRINUSE);
+		assert_int_equal(second, 4711);
+		/* Sharing takes two. */
+		enum err e = fd_listen(&a, true, 16, 0, &second);
+		assert_int_equal(e, shared ? ERR_OK : ERR_SYS);
+		if (shared)
+			fd_close(&second);
+		fd_close(&fd);
+		assert_int_equal(fd_probe_bind(&a), ERR_OK);
+		assert_int_equal(fd_listen(&a, false, 16, 0, &fd), ERR_OK);
+		fd_close(&fd);
+	}
+}
+
+static void test_listen_ipv6(void **state)
+{
+	struct addr any;
+	int fd;
+
+	(void)state;
+	assert_int_equal(addr_parse(SLICE("[::]:0"), true, &any), ERR_OK);
+	if (fd_listen(&any, true, 16, 0, &fd)) {
+		print_message("no IPv6 here\n");
+		skip();
+	}
+	assert_int_equal(option_of(fd, IPPROTO_IPV6, IPV6_V6ONLY), 1);
+	assert_int_equal(option_of(fd, SOL_SOCKET, SO_REUSEPORT), 1);
+	fd_close(&fd);
+	assert_int_equal(fd_probe_bind(&any), ERR_OK);
+}
+
+static void test_address_not_ours(void **state)
+{
+	struct addr a;
+	int fd;
+
+	(void)state;
+	/* RFC 5737: documentation, nobody's address. */
+	assert_int_equal(addr_parse(SLICE("192.0.2.1:0"), true, &a), ERR_OK);
+	assert_int_equal(fd_probe_bind(&a), ERR_SYS);
+	assert_int_equal(errno, EADDRNOTAVAIL);
+	assert_int_equal(fd_listen(&a, false, 16, 0, &fd), ERR_SYS);
+	assert_int_equal(errno, EADDRNOTAVAIL);
+}
+
+static void test_connect_refused(void **state)
+{
+	struct addr any = addr_ipv4_loopback(0);
+	bool done = false;
+	int fd, up;
+
+	(void)state;
+	assert_int_equal(fd_listen(&any, false, 16, 0, &fd), ERR_OK);
+	struct addr a = name_of(fd);
+	fd_close(&fd);
+	enum err e = fd_connect(&a, &up, &done);
+	if (e == ERR_OK) { /* the refusal may come at once or later */
+		struct pollfd p = { .fd = up, .events = POLLOUT };
+		assert_false(done);
+		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(option_of(up, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+		fd_close(&up);
+	} else {
+		assert_int_equal(e, ERR_SYS);
+		assert_int_equal(errno, ECONNREFUSED);
+	}
+}
+
+static void test_descriptor_limit(void **state)
+{
+	struct addr any = addr_ipv4_loopback(0);
+	struct rlimit old, tight;
+	int fd = 4711, lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	bool done;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	tight = old;
+	tight.rlim_cur = (rlim_t)lowest + 1; /* all below are open */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	enum err all[] = { fd_listen(&any, false, 16, 0, &fd), fd_connect(&any, &fd, &done),
+			   fd_probe_bind(&any), fd_private_nonblock(1, &fd) };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		assert_int_equal(all[i], ERR_FD_LIMIT);
+	assert_int_equal(fd, 4711);
+	fd_close(&lowest);
+}
+
+/* ---- Unix sockets ------------------------------------------------------ */
+
+static void test_listen_unix(void **state)
+{
+	static const mode_t modes[] = { 0600, 0660, 0666, 0777 };
+	struct addr a = unix_in_dir("s");
+	struct stat st;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		/* Each finds the file of the one before, which nobody listens on. */
+		int fd, up;
+		bool done = false;
+		mode_t mask = umask(0027);
+		assert_int_equal(fd_listen(&a, true, 16, modes[i], &fd), ERR_OK);
+		assert_int_equal(umask(mask), 0027);
+		assert_fresh(fd);
+		assert_int_equal(stat(a.un.sun_path, &st), 0);
+		assert_int_equal(st.st_mode & 07777, modes[i]);
+		assert_int_equal(fd_connect(&a, &up, &done), ERR_OK);
+		assert_true(done);
+		fd_set_nodelay(up); /* harmless */
+		fd_close(&up);
+		fd_close(&fd);
+	}
+}
+
+/* What a row of the next table keeps open while it is looked at. */
+static int held[16];
+static size_t n_held;
+
+static void hold(int fd)
+{
+	assert_true(fd >= 0 && n_held < ARRAY_LEN(held));
+	held[n_held++] = fd;
+}
+
+static void make_live(const char *path)
+{
+	struct addr a;
+	int fd;
+
+	assert_int_equal(addr_unix(path, &a), ERR_OK);
+	assert_int_equal(fd_listen(&a, false, 16, 0600, &fd), ERR_OK);
+	hold(fd);
+}
+
+static void make_live_and_full(const char *path)
+{
+	struct addr a;
+	int fd;
+	bool done;
+
+	assert_int_equal(addr_unix(path, &a), ERR_OK);
+	assert_int_equal(fd_listen(&a, false, 0, 0600, &fd), ERR_OK);
+	hold(fd);
+	while (fd_connect(&a, &fd, &done) == ERR_OK) {
+		assert_true(done);
+		hold(fd);
+	}
+	/* Nothing to wait for: said at once, not as "in progress". */
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void make_datagram(const char *path)
+{
+	struct addr a;
+
+	assert_int_equal(addr_unix(path, &a), ERR_OK);
+	hold(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	assert_int_equal(bind(held[0], &a.sa, a.len), 0);
+}
+
+static void make_stale(const char *path)
+{
+	struct addr a;
+	int fd;
+
+	assert_int_equal(addr_unix(path, &a), ERR_OK);
+	assert_int_equal(fd_listen(&a, false, 16, 0600, &fd), ERR_OK);
+	fd_close(&fd);
+}
+
+static void make_nothing(const char *path)
+{
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
+static void make_file(const char *path)
+{
+	assert_int_equal(scratch_file(path, "precious", 0644), 0);
+}
+
+static void make_folder(const char *path)
+{
+	assert_int_equal(mkdir(path, 0755), 0);
+}
+
+static void make_link(const char *path)
+{
+	assert_int_equal(symlink("/nowhere", path), 0);
+}
+
+static void make_fifo(const char *path)
+{
+	assert_int_equal(mkfifo(path, 0644), 0);
+}
+
+static void test_unix_path_taken(void **state)
+{
+	static const struct {
+		const char *name;
+		void (*make)(const char *path);
+		int error; /* 0: replaced */
+	} rows[] = {
+		{ "nothing", make_nothing, 0 },
+		{ "stale", make_stale, 0 },
+		{ "live", make_live, EADDRINUSE },
+		{ "full", make_live_and_full, EADDRINUSE },
+		{ "datagram", make_datagram, EADDRINUSE },
+		{ "file", make_file, ENOTSOCK },
+		{ "folder", make_folder, ENOTSOCK },
+		{ "link", make_link, ENOTSOCK },
+		{ "fifo", make_fifo, ENOTSOCK },
+		{ "no/such/folder", make_nothing, ENOENT },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct addr a = unix_in_dir(rows[i].name);
+		struct stat before = { .st_ino = 0 }, after = { .st_ino = 0 };
+		int fd = -1;
+
+		rows[i].make(a.un.sun_path);
+		lstat(a.un.sun_path, &before);
+		enum err probe = fd_probe_bind(&a);
+		bool probe_finds = rows[i].error == EADDRINUSE || rows[i].error == ENOTSOCK;
+		check_row_int(rows[i].name, probe, probe_finds ? ERR_SYS : ERR_OK);
+		if (probe_finds)
+			check_row_int(rows[i].name, errno, rows[i].error);
+		enum err e = fd_listen(&a, false, 16, 0600, &fd);
+		check_row_int(rows[i].name, e, rows[i].error ? ERR_SYS : ERR_OK);
+		if (e) {
+			check_row_int(rows[i].name, errno, rows[i].error);
+			lstat(a.un.sun_path, &after); /* what was there, is there */
+			check_row(rows[i].name, before.st_ino == after.st_ino);
+		}
+		fd_close(&fd);
+		while (n_held)
+			fd_close(&held[--n_held]);
+	}
+}
+
+static void test_connect_unix_missing(void **state)
+{
+	struct addr a = unix_in_dir("missing");
+	int fd = 4711;
+	bool done;
+
+	(void)state;
+	assert_int_equal(fd_connect(&a, &fd, &done), ERR_SYS);
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(fd, 4711);
+}
+
+/* ---- processes and memory ---------------------------------------------- */
+
+static void test_pidfd(void **state)
+{
+	siginfo_t info;
+	int fd, gone;
+
+	(void)state;
+	pid_t pid = fork();
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	assert_int_equal(fd_of_pid(pid, &fd), ERR_OK);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	assert_int_equal(fd_signal_pid(fd, 0), ERR_OK);
+	assert_int_equal(fd_signal_pid(fd, SIGTERM), ERR_OK);
+	assert_int_equal(waitid(P_PIDFD, (id_t)fd, &info, WEXITED), 0);
+	assert_int_equal(info.si_pid, pid);
+	assert_int_equal(info.si_status, SIGTERM);
+	assert_int_equal(fd_signal_pid(fd, SIGTERM), ERR_SYS);
+	assert_int_equal(errno, ESRCH);
+	assert_int_equal(fd_of_pid(pid, &gone), ERR_SYS);
+	assert_int_equal(errno, ESRCH);
+	fd_close(&fd);
+}
+
+static int write_mark(void *map)
+{
+	((volatile char *)map)[8191] = 'x';
+	return 0;
+}
+
+static void test_shared_segment(void **state)
+{
+	void *map;
+	int fd;
+
+	(void)state;
+	assert_int_equal(fd_shared_segment("drover-test", 8192, &fd, &map), ERR_OK);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	for (int i = 0; i < 8192; i++)
+		assert_int_equal(((char *)map)[i], 0);
+	assert_int_equal(in_child(write_mark, map), 0);
+	assert_int_equal(((char *)map)[8191], 'x');
+	assert_int_equal(ftruncate(fd, 4096), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(ftruncate(fd, 16384), -1);
+	assert_int_equal(errno, EPERM);
+	munmap(map, 8192);
+	fd_close(&fd);
+
+	fd = 4711;
+	assert_int_equal(fd_shared_segment("drover-test", 0, &fd, &map), ERR_SYS);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(fd, 4711);
+}
+
+/* ---- inheritance ------------------------------------------------------- */
+
+struct keep {
+	int fds[8];
+	size_t n;
+};
+
+/* Exit status: the lowest descriptor under 256 that is open and should not be,
+ * or the other way round; 0 when all is well. */
+static int close_and_look(void *arg)
+{
+	const struct keep *keep = arg;
+
+	for (int fd = 3; fd < 256; fd++)
+		dup2(0, fd);
+	fd_close_all_but(keep->fds, keep->n);
+	for (int fd = 0; fd < 256; fd++) {
+		bool want = fd < 3;
+		for (size_t i = 0; i < keep->n; i++)
+			want |= keep->fds[i] == fd;
+		if ((fcntl(fd, F_GETFD) >= 0) != want)
+			return fd ? fd : 256;
+	}
+	return 0;
+}
+
+/* A kernel or sandbox without close_range(2). */
+static int close_and_look_the_slow_way(void *arg)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = ARRAY_LEN(code), .filter = code };
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 256;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 254;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		return 255;
+	return close_and_look(arg);
+}
+
+static void test_close_all_but(void **state)
+{
+	static const struct keep rows[] = {
+		{ { 0 }, 0 },
+		{ { 3 }, 1 },
+		{ { 255 }, 1 },
+		{ { 200, 7, 3, 100, 7 }, 5 },
+		{ { 5, 4, 3 }, 3 },
+		{ { -1, 1, 2, 0, 10 }, 5 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct keep keep = rows[i];
+		assert_int_equal(in_child(close_and_look, &keep), 0);
+		int status = in_child(close_and_look_the_slow_way, &keep);
+		if (status == 255)
+			skip(); /* no seccomp here */
+		assert_int_equal(status, 0);
+	}
+}
+
+/* ---- private descriptions ---------------------------------------------- */
+
+static void test_private_pipe(void **state)
+{
+	int pipe_fds[2], own;
+	char byte = 0;
+
+	(void)state;
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(fd_private_nonblock(pipe_fds[1], &own), ERR_OK);
+	assert_fresh(own);
+	assert_false(fcntl(pipe_fds[1], F_GETFL) & O_NONBLOCK);
+	assert_int_equal(fcntl(own, F_GETFL) & O_ACCMODE, O_WRONLY);
+	assert_int_equal(write(own, "x", 1), 1);
+	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+	assert_int_equal(byte, 'x');
+	fd_close(&own);
+
+	/* A pipe that nobody reads cannot be opened for writing. */
+	fd_close(&pipe_fds[0]);
+	assert_int_equal(fd_private_nonblock(pipe_fds[1], &own), ERR_OK);
+	assert_true(fcntl(own, F_GETFD) & FD_CLOEXEC);
+	assert_false(fcntl(pipe_fds[1], F_GETFL) & O_NONBLOCK);
+	fd_close(&own);
+	fd_close(&pipe_fds[1]);
+}
+
+static void test_private_device(void **state)
+{
+	int fd = open("/dev/null", O_RDWR | O_APPEND | O_CLOEXEC), own;
+
+	(void)state;
+	assert_int_equal(fd_private_nonblock(fd, &own), ERR_OK);
+	assert_fresh(own);
+	assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_int_equal(fcntl(own, F_GETFL) & O_ACCMODE, O_RDWR);
+	assert_true(fcntl(own, F_GETFL) & O_APPEND);
+	fd_close(&own);
+	fd_close(&fd);
+}
+
+/* `(echo a; drover; echo c) > log`: all of them write where the last one ended. */
+static void test_private_file_shares_its_offset(void **state)
+{
+	char path[256], text[8] = "";
+	int own;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/log", dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	assert_int_equal(write(fd, "a", 1), 1);
+	assert_int_equal(fd_private_nonblock(fd, &own), ERR_OK);
+	assert_int_equal(write(own, "b", 1), 1);
+	assert_int_equal(write(fd, "c", 1), 1);
+	assert_int_equal(pread(fd, text, 7, 0), 3);
+	assert_string_equal(text, "abc");
+	fd_close(&own);
+	fd_close(&fd);
+}
+
+static void test_private_socket_keeps_shared_flags(void **state)
+{
+	int ends[2], own;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	assert_int_equal(fd_private_nonblock(ends[0], &own), ERR_OK);
+	assert_true(fcntl(own, F_GETFD) & FD_CLOEXEC);
+	assert_false(fcntl(ends[0], F_GETFL) & O_NONBLOCK);
+	fd_close(&own);
+	fd_close(&ends[0]);
+	fd_close(&ends[1]);
+	assert_int_equal(fd_private_nonblock(-1, &own), ERR_SYS);
+	assert_int_equal(errno, EBADF);
+}
+
+#define case_of(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		case_of(test_close),
+		case_of(test_flags),
+		case_of(test_listen_tcp),
+		case_of(test_port_taken),
+		case_of(test_listen_ipv6),
+		case_of(test_address_not_ours),
+		case_of(test_connect_refused),
+		case_of(test_descriptor_limit),
+		case_of(test_listen_unix),
+		case_of(test_unix_path_taken),
+		case_of(test_connect_unix_missing),
+		case_of(test_pidfd),
+		case_of(test_shared_segment),
+		case_of(test_close_all_but),
+		case_of(test_private_pipe),
+		case_of(test_private_device),
+		case_of(test_private_file_shares_its_offset),
+		case_of(test_private_socket_keeps_shared_flags),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
