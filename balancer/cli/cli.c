@@ -1,0 +1,408 @@
+/* The command line: tables of commands and options, and what each does.  Runs
+ * before there is a master; messages go to stderr, answers to stdout.
+ *
+ *   drover COMMAND [OPTIONS]      commands[]  name, which options, function
+ *                                 options[]   name, letter, argument, help
+ */
+#include "balancer/cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balancer/cli/version.h"
+#include "balancer/config/nearest.h"
+#include "common/contract.h"
+#include "common/proc.h"
+#include "common/slice.h"
+
+struct args {
+	const char *config_file;
+	struct config_overrides over;
+	bool reference;
+};
+
+struct command;
+
+typedef int command_f(const struct args *a, struct cli_run *ret_run);
+
+struct command {
+	const char *name, *synopsis, *summary;
+	const char *letters; /* of the options it takes */
+	bool takes_command;  /* words behind the options are a command to run */
+	command_f *run;
+	const char *help;
+};
+
+struct option_row {
+	char letter; /* upper case: has no short form */
+	const char *name, *argument, *help;
+};
+
+static const struct option_row options[] = {
+	{ 'c', "config", "FILE", "the config file" },
+	{ 'L', "listen", "ADDRESS", "public address, instead of the file's: 8000, 127.0.0.1:8000, unix:/path" },
+	{ 'I', "instances", "N", "copies of every app with a command; or auto" },
+	{ 'N', "name", "NAME", "name of this running drover" },
+	{ 'R', "reference", NULL, "print the reference of all keys as Markdown" },
+	{ 'h', "help", NULL, "this text" },
+};
+
+static command_f run_run, run_check, run_config;
+
+static const struct command commands[] = {
+	{ "run", "[-c FILE] [--listen ADDRESS] [--instances N] [--name NAME] [-- COMMAND...]",
+	  "run in the foreground", "cLINh", true, run_run,
+	  "Without a file and a command the bundled drover-worker answers.\n\n"
+	  "  drover run -- node server.js\n"
+	  "  drover run --listen 8000 --instances 4 -- node server.js\n"
+	  "  drover run -c /etc/drover/drover.yaml\n\n"
+	  "Exit status: 0 all requests ended, 1 something failed or was cut, 2 usage, 78 config.\n" },
+	{ "check", "[-c FILE] [--listen ADDRESS] [--instances N] [--name NAME] [-- COMMAND...]",
+	  "check the config and say what it would run", "cLINh", true, run_check,
+	  "Exit status: 0 good, 2 usage, 78 errors in the config. drover -t is the same.\n" },
+	{ "config", "[-c FILE] [--reference]", "print the config in force, with the origin of each value",
+	  "cLINRh", true, run_config, "" },
+};
+
+static int complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static int complain(const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	fputs("drover: ", stderr);
+	vfprintf(stderr, fmt, args);
+	fputc('\n', stderr);
+	va_end(args);
+	return EXIT_USAGE;
+}
+
+/* Answers that did not arrive (a full disk, a closed pipe) are failures. */
+static int answered(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	complain("cannot write to stdout: %s", strerror(errno));
+	return EXIT_FAILED;
+}
+
+/* ---- help ---- */
+
+static int print_help(void)
+{
+	puts("drover runs an application as N identical processes and balances HTTP over them.\n\n"
+	     "Usage: drover COMMAND [OPTIONS]\n");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+	puts("\n  drover COMMAND --help   options of a command\n"
+	     "  drover --version        version, libraries, build options\n\n"
+	     "Try it: drover run -- node server.js");
+	return answered(EXIT_DRAINED);
+}
+
+static int print_command_help(const struct command *c)
+{
+	printf("Usage: drover %s %s\n\n%c%s.\n\n", c->name, c->synopsis,
+	       c->summary[0] - 'a' + 'A', c->summary + 1);
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		const struct option_row *o = &options[i];
+		if (!strchr(c->letters, o->letter))
+			continue;
+		bool letter = o->letter >= 'a';
+		int used = printf("  %c%c%s--%s%s%s", letter ? '-' : ' ', letter ? o->letter : ' ',
+				  letter ? ", " : "  ", o->name, o->argument ? " " : "",
+				  o->argument ? o->argument : "");
+		printf("%*s%s\n", used < 26 ? 26 - used : 1, "", o->help);
+	}
+	if (c->help[0])
+		printf("\n%s", c->help);
+	return answered(EXIT_DRAINED);
+}
+
+/* ---- options ---- */
+
+static const char *next_option(const void *arg, size_t i)
+{
+	const struct command *c = arg;
+	for (size_t j = 0; j < ARRAY_LEN(options); j++)
+		if (strchr(c->letters, options[j].letter) && i-- == 0)
+			return options[j].name;
+	return NULL;
+}
+
+static int bad_option(const struct command *c, char **argv)
+{
+	if (optopt > 0 && optopt < 128 && strchr(c->letters, optopt)) {
+		for (size_t i = 0; i < ARRAY_LEN(options); i++)
+			if (options[i].letter == optopt)
+				return complain("--%s needs an argument: %s", options[i].name,
+						options[i].argument);
+	}
+	if (optopt)
+		return complain("drover %s has no option -%c; see drover %s --help", c->name, optopt, c->name);
+	char word[64];
+	const char *given = argv[optind - 1] + 2;
+	snprintf(word, sizeof(word), "%.*s", (int)strcspn(given, "="), given);
+	const char *near = nearest(word, next_option, c);
+	if (near)
+		return complain("drover %s has no option --%s; did you mean --%s?", c->name, word, near);
+	return complain("drover %s has no option --%s; see drover %s --help", c->name, word, c->name);
+}
+
+static bool set_instances(struct args *a, const char *text)
+{
+	uint64_t n;
+	if (strcmp(text, "auto") == 0)
+		n = proc_usable_cores();
+	else if (slice_to_u64(slice_of(text), UINT32_MAX, &n) != ERR_OK || n == 0)
+		return false;
+	a->over.instances = (uint32_t)n;
+	return true;
+}
+
+/* Returns -1 to go on, else the exit status. */
+static int take_option(const struct command *c, struct args *a, int letter, char **argv)
+{
+	switch (letter) {
+	case 'c':
+		a->config_file = optarg;
+		return -1;
+	case 'L':
+		a->over.listen = optarg;
+		return -1;
+	case 'I':
+		if (set_instances(a, optarg))
+			return -1;
+		return complain("--instances: \"%s\" is not a number from 1, nor auto", optarg);
+	case 'N':
+		a->over.name = optarg;
+		return -1;
+	case 'R':
+		a->reference = true;
+		return -1;
+	case 'h':
+		return print_command_help(c);
+	default:
+		return bad_option(c, argv);
+	}
+}
+
+static bool looks_like_config(const char *word)
+{
+	const char *dot = strrchr(word, '.');
+	return dot && (!strcmp(dot, ".yaml") || !strcmp(dot, ".yml") || !strcmp(dot, ".json"));
+}
+
+/* argv[0] is the command's name.  Returns -1 to go on, else the exit status. */
+static int parse(const struct command *c, int argc, char **argv, struct args *ret_args)
+{
+	struct option longs[ARRAY_LEN(options) + 1] = { 0 };
+	char shorts[8] = "+:";
+	size_t n = 0;
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		const struct option_row *o = &options[i];
+		if (!strchr(c->letters, o->letter))
+			continue;
+		longs[n++] = (struct option){ o->name, o->argument != NULL, NULL, o->letter };
+		if (o->letter >= 'a')
+			snprintf(shorts + strlen(shorts), sizeof(shorts) - strlen(shorts), "%c%s", o->letter,
+				 o->argument ? ":" : "");
+	}
+	opterr = 0;
+	optind = 1;
+	int letter, status;
+	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) >= 0)
+		if ((status = take_option(c, ret_args, letter, argv)) >= 0)
+			return status;
+	if (optind == argc)
+		return strcmp(argv[argc - 1], "--") == 0 ?
+		       complain("there is no command behind --") : -1;
+	if (strcmp(argv[optind - 1], "--") != 0 && looks_like_config(argv[optind]))
+		return complain("did you mean drover %s -c %s?", c->name, argv[optind]);
+	ret_args->over.command = argv + optind;
+	return -1;
+}
+
+/* ---- commands ---- */
+
+/* The worker that comes with drover: beside the binary, in the build tree, or
+ * where it is installed.  NULL when there is none. */
+static const char *find_worker(void)
+{
+	static const char *const places[] = { "../worker/drover-worker", "../libexec/drover/drover-worker",
+					      "drover-worker" };
+	static char path[4096 + 64];
+	const char *env = getenv("DROVER_WORKER");
+	if (env && env[0])
+		return env;
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n <= 0)
+		return NULL;
+	self[n] = '\0';
+	char *slash = strrchr(self, '/');
+	for (size_t i = 0; slash && i < ARRAY_LEN(places); i++) {
+		snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - self), self, places[i]);
+		if (access(path, X_OK) == 0)
+			return path;
+	}
+	return NULL;
+}
+
+/* NULL: *ret_status says why, and it has been printed. */
+static struct config *load(struct args *a, int *ret_status)
+{
+	*ret_status = EXIT_CONFIG;
+	if (!a->config_file && !a->over.command) {
+		a->over.worker_path = find_worker();
+		if (!a->over.worker_path) {
+			complain("nothing to run: give -c FILE or a command, as in drover run -- node server.js "
+				 "(the bundled drover-worker was not found near this program)");
+			*ret_status = EXIT_USAGE;
+			return NULL;
+		}
+	}
+	struct config_errors errors;
+	struct config *cfg = config_load(a->config_file, &a->over, &errors);
+	if (errors.text)
+		fputs(errors.text, stderr);
+	config_errors_fini(&errors);
+	return cfg;
+}
+
+/* Only root can start processes as somebody else. */
+static bool may_run(const struct config *cfg)
+{
+	for (size_t i = 0; i < cfg->n_apps; i++) {
+		const struct cfg_app *app = &cfg->apps[i];
+		struct proc_user user;
+		if (!app->user || geteuid() == 0 || proc_find_user(app->user, &user) != ERR_OK ||
+		    user.uid == geteuid())
+			continue;
+		complain("apps.%s.user: only root can run an app as another user (%s)", app->name, app->user);
+		return false;
+	}
+	return true;
+}
+
+static int run_run(const struct args *given, struct cli_run *ret_run)
+{
+	struct args a = *given;
+	int status;
+	struct config *cfg = load(&a, &status);
+	if (!cfg)
+		return status;
+	if (!may_run(cfg)) {
+		config_free(cfg);
+		return EXIT_CONFIG;
+	}
+	*ret_run = (struct cli_run){ cfg, a.config_file, a.over };
+	return EXIT_DRAINED;
+}
+
+static void print_app(const struct cfg_app *app)
+{
+	char text[ADDR_TEXT_MAX];
+	if (!app->command) {
+		printf("  app        %s: %zu %s not started by drover:", app->name, app->n_servers,
+		       app->n_servers == 1 ? "server" : "servers");
+		for (size_t i = 0; i < app->n_servers; i++)
+			printf(" %s", addr_format(&app->servers[i], text));
+		putchar('\n');
+		return;
+	}
+	printf("  app        %s: %u %s of:", app->name, app->instances,
+	       app->instances == 1 ? "instance" : "instances");
+	for (char *const *word = app->command; *word; word++)
+		printf(strpbrk(*word, " \t\n\"'") || !**word ? " '%s'" : " %s", *word);
+	printf("\n             in %s%s%s\n", app->directory, app->user ? " as " : "",
+	       app->user ? app->user : "");
+}
+
+static int run_check(const struct args *given, struct cli_run *ret_run)
+{
+	struct args a = *given;
+	int status;
+	(void)ret_run;
+	struct config *cfg = load(&a, &status);
+	if (!cfg)
+		return status;
+	printf("%s is good. It would run:\n", cfg->file ? cfg->file : "The command line");
+	printf("  name       %s\n", cfg->name);
+	for (size_t i = 0; i < cfg->n_listens; i++)
+		printf("  listen     %s\n", cfg->listens[i].text);
+	printf("  balancers  %u\n", cfg->balancers);
+	for (size_t i = 0; i < cfg->n_apps; i++)
+		print_app(&cfg->apps[i]);
+	for (size_t i = 0; i < cfg->n_routes; i++) {
+		const struct cfg_route *r = &cfg->routes[i];
+		printf("  route      %s%s -> %s\n", r->host ? r->host : r->path ? "" : "everything",
+		       r->path ? r->path : "", cfg->apps[r->app].name);
+	}
+	config_free(cfg);
+	return answered(EXIT_DRAINED);
+}
+
+static int run_config(const struct args *given, struct cli_run *ret_run)
+{
+	struct args a = *given;
+	int status;
+	(void)ret_run;
+	if (a.reference) {
+		config_reference(stdout);
+		return answered(EXIT_DRAINED);
+	}
+	struct config *cfg = load(&a, &status);
+	if (!cfg)
+		return status;
+	config_dump(cfg, stdout);
+	config_free(cfg);
+	return answered(EXIT_DRAINED);
+}
+
+/* ---- entry ---- */
+
+static const char *next_command(const void *arg, size_t i)
+{
+	(void)arg;
+	return i < ARRAY_LEN(commands) ? commands[i].name : NULL;
+}
+
+static const struct command *find_command(const char *name)
+{
+	if (strcmp(name, "-t") == 0)
+		name = "check"; /* as nginx users type it */
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int cli_main(int argc, char **argv, struct cli_run *ret_run)
+{
+	*ret_run = (struct cli_run){ 0 };
+	const char *word = argc > 1 ? argv[1] : "--help";
+	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
+		return print_help();
+	if (!strcmp(word, "--version") || !strcmp(word, "-V") || !strcmp(word, "version")) {
+		version_print(stdout);
+		return answered(EXIT_DRAINED);
+	}
+	const struct command *c = find_command(word);
+	if (c) {
+		struct args a = { 0 };
+		int status = parse(c, argc - 1, argv + 1, &a);
+		return status >= 0 ? status : c->run(&a, ret_run);
+	}
+	const char *near = nearest(word, next_command, NULL);
+	if (near)
+		return complain("there is no command %s; did you mean %s?", word, near);
+	if (word[0] == '-')
+		return complain("%s: options follow a command, as in drover run %s; see drover --help", word,
+				word);
+	return complain("there is no command %s; see drover --help", word);
+}
