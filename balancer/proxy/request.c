@@ -155,7 +155,16 @@ static void no_worker(struct request *r)
 			answer_self(r, OUTCOME_NO_WORKER, HTTP_RULE_NONE);
 		return;
 	}
-	answer_self(r, r->tried.n ? OUTCOME_CONNECT_FAILED : OUTCOME_NO_WORKER, HTTP_RULE_NONE);
+	answer_self(r, r->failure ? r->failure : OUTCOME_NO_WORKER, HTTP_RULE_NONE);
+}
+
+/* A connection that this request opened was not taken: others go elsewhere for a
+ * while too. */
+static void note_refusal(struct request *r, uint16_t slot, uint64_t epoch)
+{
+	pick_suspect(r->proxy, slot, epoch);
+	pick_note_tried(&r->tried, epoch);
+	r->failure = OUTCOME_CONNECT_FAILED;
 }
 
 /* One try with one worker.  False: it did not take the connection, look further. */
@@ -174,8 +183,7 @@ static bool try_worker(struct request *r, uint16_t slot)
 		}
 		if (e != ERR_OK) {
 			tally_inc(p->row, COUNTER_upstream_failures);
-			pick_suspect(p, slot, epoch);
-			pick_note_tried(&r->tried, epoch);
+			note_refusal(r, slot, epoch);
 			return false;
 		}
 	}
@@ -227,12 +235,10 @@ static bool send_head(struct request *r, struct upstream *up)
 		uint64_t epoch = up->epoch;
 		upstream_release(up, false);
 		tally_inc(p->row, COUNTER_upstream_failures);
-		if (reused) {
+		if (reused)
 			r->fresh_only = true;
-		} else {
-			pick_suspect(p, slot, epoch);
-			pick_note_tried(&r->tried, epoch);
-		}
+		else
+			note_refusal(r, slot, epoch);
 		return false;
 	}
 	go(r, REQ_SEND);
@@ -564,12 +570,13 @@ static void attempt_failed(struct request *r, enum outcome why)
 	bool sent = up->sent_any, got = up->got_any;
 	bool unanswered = why == OUTCOME_WORKER_BROKE || why == OUTCOME_CONNECT_FAILED ||
 			  why == OUTCOME_CONNECT_TIMEOUT;
-	if (up->reused) {
+	if (up->reused)
 		r->fresh_only = true; /* others in the pool may be as stale */
-	} else if (unanswered) {
-		pick_suspect(p, up->slot, up->epoch);
-		pick_note_tried(&r->tried, up->epoch);
-	}
+	else if (unanswered && !sent)
+		note_refusal(r, up->slot, up->epoch);
+	else if (unanswered)
+		pick_note_tried(&r->tried, up->epoch); /* it may be the request: others are not warned off */
+	r->failure = (uint8_t)why;
 	upstream_release(up, false);
 	tally_inc(p->row, COUNTER_upstream_failures);
 

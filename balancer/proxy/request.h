@@ -56,6 +56,7 @@ struct request {
 	uint8_t resends;            /* times it was sent again after bytes had gone out */
 
 	uint8_t outcome;            /* enum outcome; set early when the request is doomed before it starts */
+	uint8_t failure;            /* enum outcome of the last try that failed; 0: none did */
 	uint8_t rule;               /* enum http_rule behind OUTCOME_REFUSED */
 	uint16_t status;            /* of the reply; 0: none yet */
 	uint64_t bytes_out;         /* body bytes given to the client */
