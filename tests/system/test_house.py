@@ -1,0 +1,41 @@
+"""Things about the repository itself that must stay true."""
+import glob
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from drover import DROVER, ROOT
+
+
+def test_includes_follow_the_drawing():
+	done = subprocess.run([sys.executable, os.path.join(ROOT, 'scripts', 'check_includes.py')], capture_output=True, text=True, timeout=60)
+	assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize('name', ['drover.yaml', 'minimal.yaml'])
+def test_example_configs_are_valid(name, tmp_path):
+	path = os.path.join(ROOT, 'conf', name)
+	done = subprocess.run([DROVER, 'check', '-c', path], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+	assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_links_between_documents_lead_somewhere():
+	wrong = []
+	for path in glob.glob(os.path.join(ROOT, '**', '*.md'), recursive=True):
+		if 'build' in os.path.relpath(path, ROOT).split('/')[0]:
+			continue
+		with open(path, encoding='utf-8') as f:
+			text = f.read()
+		for target in re.findall(r'\]\(([^)#\s]+)(?:#[^)]*)?\)', text):
+			if '://' not in target and not os.path.exists(os.path.join(os.path.dirname(path), target)):
+				wrong.append(f'{os.path.relpath(path, ROOT)}: {target}')
+	assert not wrong
+
+
+def test_every_folder_says_what_it_is():
+	for folder in ('balancer', 'worker', 'common', 'tests', 'conf', 'scripts', 'tests/apps', 'balancer/master',
+		       'balancer/proxy', 'balancer/config', 'balancer/board'):
+		assert os.path.exists(os.path.join(ROOT, folder, 'README.md')), f'{folder}/README.md'

@@ -1,0 +1,91 @@
+"""The promise, on real applications under load: reloads, kills and stray signals
+cost no request, and hardly any time.
+
+In full each run lasts ten seconds, with five blows; DROVER_QUICK shortens that.
+"""
+import os
+import signal
+import time
+
+import pytest
+
+import procs
+from drover import APPS, QUICK, app_command
+
+pytestmark = pytest.mark.load
+
+SECONDS, BLOWS = (4, 2) if QUICK else (10, 5)
+P99_MS = 60
+
+EXPRESS = {'command': ['node', os.path.join(APPS, 'express', 'app.js')], 'env': {'NODE_PATH': '/usr/share/nodejs'}}
+# `exit` keeps the shell there, between drover and the application.
+WRAPPED = {**EXPRESS, 'command': ['sh', '-c', f"node {os.path.join(APPS, 'express', 'app.js')}; exit $?"]}
+PYTHON = {'command': app_command('python/app.py')}
+
+# name: (app, top-level keys laid over the defaults, headers of the client)
+SETUPS = {
+	'express': (EXPRESS, {}, ()),
+	'one-balancer': (EXPRESS, {'balancers': 1}, ()),
+	'two-balancers': (EXPRESS, {'balancers': 2}, ()),
+	'unix': ({**EXPRESS, 'bind': 'unix'}, {}, ()),
+	'python': (PYTHON, {}, ()),
+	'shell-wrapped': (WRAPPED, {}, ()),
+	'new-connections': (EXPRESS, {}, (('Connection', 'close'),)),
+}
+
+
+def hup(drover, _):
+	drover.signal(signal.SIGHUP)
+
+
+def kill(drover, number):
+	workers = drover.workers()
+	workers[number % len(workers)].kill(signal.SIGKILL)
+
+
+def stray_term(drover, number):
+	"""To the application itself, not to a shell around it."""
+	workers = drover.workers()
+	target = workers[number % len(workers)].pid
+	os.kill((procs.children(target) or [target])[0], signal.SIGTERM)
+
+
+@pytest.mark.parametrize('blow', [hup, kill, stray_term], ids=['hup', 'kill', 'term'])
+@pytest.mark.parametrize('setup', SETUPS)
+def test_nothing_is_lost(drover, wrk, setup, blow):
+	app, top, headers = SETUPS[setup]
+	# Nothing but what has to be said: everything else is the default.
+	defaults = {'name': drover.name, 'listen': [f'127.0.0.1:{drover.port}'], 'apps': {'app': {**app, 'instances': 2}},
+		    'log': {'access': drover.access_file}}
+	drover.start({**defaults, **top})
+	drover.descriptors_kept = drover.same_balancers = False
+	run = wrk(drover.url(), SECONDS, headers=headers)
+	pause = SECONDS / (BLOWS + 1)
+	for number in range(BLOWS):
+		time.sleep(pause)
+		blow(drover, number)
+	result = run.result()
+	print(f'{setup}: {result.requests} requests, p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms')
+	result.nothing_lost()
+	assert result.p99_ms < P99_MS, result.output
+	drover.wait(lambda: len([w for w in drover.workers() if drover.accepts(w)]) == 2, 'two workers again')
+
+
+def test_killed_balancer_costs_only_its_own_connections(drover, wrk):
+	"""kill -9 of a balancer under load: at most one request on each of its connections
+	fails, and new connections are served within 100 ms."""
+	connections = 64
+	drover.start(drover.config({**EXPRESS, 'instances': 2}, balancers=2))
+	drover.descriptors_kept = False
+	run = wrk(drover.url(), 4, connections=connections)
+	time.sleep(1.5)
+	drover.kill_balancer(drover.balancers()[0])
+	slowest = 0.0
+	for _ in range(20):
+		started = time.monotonic()
+		assert drover.get().status == 200
+		slowest = max(slowest, time.monotonic() - started)
+	result = run.result()
+	assert slowest < 0.1, f'{slowest * 1000:.0f} ms'
+	assert result.socket_errors <= connections and not result.bad_replies, result.output
+	assert result.requests > 1000
