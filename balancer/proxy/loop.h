@@ -107,6 +107,13 @@ struct proxy {
 	uint64_t orphaned_us;
 };
 
+/* The pieces of proxy_run(), so that tests can drive a balancer turn by turn. */
+struct proxy *proxy_new(const struct proxy_heritage *h);
+void proxy_start(struct proxy *p);
+/* One turn; `flags` 0 waits for an event, EVLOOP_NONBLOCK does not.  False: drained. */
+bool proxy_turn(struct proxy *p, int flags);
+void proxy_stop(struct proxy *p);
+
 /* Reads the clock once per loop turn; call first in every event callback. */
 void loop_turn_begin(struct proxy *p);
 

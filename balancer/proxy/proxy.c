@@ -2,10 +2,9 @@
  * which waits for READY before it relies on us.
  *
  *   proxy_run   start: tables, listeners, channel; READY
- *   run_turns   one turn of the loop at a time; between turns: buffered requests,
- *               then the graveyard
- *   sweep       a few times a second: timeouts, queue, log
- *   stop        nothing is left; the exit status says whether something was cut
+ *   proxy_turn  one turn of the loop; then buffered requests, then the graveyard
+ *   on_sweep    a few times a second: timeouts, queue, log
+ *   proxy_stop  nothing is left; the exit status says whether something was cut
  */
 #include "balancer/proxy/proxy.h"
 
@@ -120,7 +119,7 @@ static struct event_base *make_base(void)
 	return base;
 }
 
-static struct proxy *proxy_new(const struct proxy_heritage *h)
+struct proxy *proxy_new(const struct proxy_heritage *h)
 {
 	struct proxy *p = mem_must_alloc(sizeof(*p));
 	p->heritage = h;
@@ -144,7 +143,7 @@ static struct proxy *proxy_new(const struct proxy_heritage *h)
 	return p;
 }
 
-static void proxy_start(struct proxy *p)
+void proxy_start(struct proxy *p)
 {
 	struct timeval sweep = { 0, SWEEP_MS * 1000 };
 	p->base = make_base();
@@ -171,18 +170,17 @@ static bool finished(const struct proxy *p)
 	return p->drain != DRAIN_NONE && p->n_clients == 0;
 }
 
-static void run_turns(struct proxy *p)
+bool proxy_turn(struct proxy *p, int flags)
 {
-	while (!finished(p)) {
-		p->turn_open = false;
-		if (event_base_loop(p->base, EVLOOP_ONCE) < 0)
-			die(EXIT_FAILED, "the event loop failed");
-		resume_clients(p);
-		empty_graves(p);
-	}
+	p->turn_open = false;
+	if (event_base_loop(p->base, EVLOOP_ONCE | flags) < 0)
+		die(EXIT_FAILED, "the event loop failed");
+	resume_clients(p);
+	empty_graves(p);
+	return !finished(p);
 }
 
-static void proxy_stop(struct proxy *p)
+void proxy_stop(struct proxy *p)
 {
 	access_log_stop(&p->access_log, p->row);
 	pick_stop(p);
@@ -200,7 +198,8 @@ int proxy_run(const struct proxy_heritage *h)
 {
 	struct proxy *p = proxy_new(h);
 	proxy_start(p);
-	run_turns(p);
+	while (proxy_turn(p, 0))
+		;
 	int status = p->forced ? EXIT_FAILED : EXIT_DRAINED;
 	proxy_stop(p);
 	return status;
