@@ -7,7 +7,7 @@ import pytest
 
 import procs
 from peers import ok
-from wire import Client, Truncated, WireError, request_bytes
+from wire import Truncated, WireError, request_bytes
 
 
 def before_a_peer(drover, peer, script=None, **top):

@@ -9,7 +9,7 @@ import pytest
 
 import procs
 from drover import app_command, bundled
-from wire import Client, Closed
+from wire import Client
 
 
 def served_env(drover, name):
