@@ -23,7 +23,7 @@ void echo_begin(struct connection *c, const struct ask *ask)
 			       .framing = ask->head->framing, .length = ask->head->length };
 
 	c->req.consume_replies = true;
-	connection_take_body(c, echo_data, reply_end);
+	request_take_body(c, echo_data, reply_end);
 	reply_begin(c, &reply);
 }
 
@@ -58,7 +58,7 @@ static void sink_done(struct connection *c)
 void sink_begin(struct connection *c, const struct ask *ask)
 {
 	(void)ask;
-	connection_take_body(c, sink_data, sink_done);
+	request_take_body(c, sink_data, sink_done);
 }
 
 void huge_begin(struct connection *c, const struct ask *ask)
@@ -88,7 +88,7 @@ void continue_begin(struct connection *c, const struct ask *ask)
 	(void)ask;
 	c->req.expects_continue = false; /* it gets its 100 here, and so does who did not ask */
 	interim(c, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
-	connection_take_body(c, sink_data, sink_done);
+	request_take_body(c, sink_data, sink_done);
 }
 
 void early_begin(struct connection *c, const struct ask *ask)

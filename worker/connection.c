@@ -1,14 +1,12 @@
-/* One client connection of drover-worker, in the order of this file:
+/* One client connection of drover-worker:
  *
  *   on_readable, on_writable, on_timer   something happened
- *   pump                                 takes steps until nothing moves
- *     take_head        IDLE, HEAD        bytes become a request; its route begins
- *     take_body        BUSY              payload to the route
- *     make_more        BUSY              the route writes more of its reply
- *     flush            BUSY, TUNNEL      `out`, then the file, to the socket
- *     end_request      BUSY              next request, or one of the ends
- *     carry            TUNNEL            what came in goes out
- *   watch                                which events to wait for now
+ *   read_more         from the socket into `in`
+ *   connection_flush  from `out`, then the file, to the socket
+ *   linger, reset     ends that take a while
+ *   carry             TUNNEL: what came in goes out
+ *   pump              takes steps until nothing moves
+ *   watch             which events to wait for now
  *   connection_drain, connection_sweep   called by the server: idle ends, deadlines
  *
  * Runs in drover-worker only.  Nothing here frees a connection: it dies into the
@@ -28,11 +26,8 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
-#include "common/http_parse.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "worker/reply.h"
-#include "worker/routes.h"
 #include "worker/server.h"
 
 #define PUMP_STEPS 16            /* then others get their turn */
@@ -40,23 +35,18 @@
 #define HEAD_US 10000000ull      /* a head must be whole by then */
 #define STALL_US 60000000ull     /* longest wait for a client that reads or sends slowly */
 #define LINGER_US 5000000ull
-#define FRESH_US 1000000ull      /* while draining: how long a new connection may bring its first request */
+#define FRESH_US 1000000ull      /* while draining: time for a new connection's first request */
 
 static void pump(struct connection *c);
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
-static void go(struct connection *c, enum connection_state to)
+void connection_go(struct connection *c, enum connection_state to)
 {
 	assert(c->state != CONN_DEAD);
 	c->state = to;
 	c->since_us = clock_now_us();
-}
-
-static void request_reset(struct request *r)
-{
-	*r = (struct request){ .file = -1 };
 }
 
 enum err connection_new(struct server *s, int fd)
@@ -94,7 +84,7 @@ void connection_close(struct connection *c)
 	event_del(&c->timer_ev);
 	fd_close(&c->fd);
 	fd_close(&c->req.file);
-	go(c, CONN_DEAD);
+	connection_go(c, CONN_DEAD);
 	server_bury(c->server, c);
 }
 
@@ -110,11 +100,19 @@ bool connection_has_work(const struct connection *c)
 	return c->state == CONN_HEAD || c->state == CONN_BUSY || c->state == CONN_TUNNEL;
 }
 
-/* The other side is gone, or there is no memory for it: nobody to answer. */
-static void abandon(struct connection *c, const char *doing)
+void connection_abandon(struct connection *c, const char *how)
 {
-	log_debug("ending a connection: cannot go on %s", doing);
+	log_debug("ending a connection: cannot go on %s", how);
 	connection_close(c);
+}
+
+bool connection_has_out(struct connection *c)
+{
+	if (!c->out)
+		c->out = server_block(c->server);
+	if (!c->out)
+		connection_abandon(c, "without memory");
+	return c->out != NULL;
 }
 
 /* Reads once.  False when nothing came (the end of the stream sets c->eof) or
@@ -122,7 +120,7 @@ static void abandon(struct connection *c, const char *doing)
 static bool read_more(struct connection *c)
 {
 	if (!c->in && !(c->in = server_block(c->server))) {
-		abandon(c, "without memory");
+		connection_abandon(c, "without memory");
 		return false;
 	}
 	if (c->in_at > 0) {
@@ -143,7 +141,7 @@ static bool read_more(struct connection *c)
 	if (n == 0)
 		c->eof = true;
 	else if (errno != EAGAIN && errno != EINTR)
-		abandon(c, "reading");
+		connection_abandon(c, "reading");
 	return false;
 }
 
@@ -189,150 +187,7 @@ void connection_wake_after(struct connection *c, uint32_t ms, connection_f *wake
 
 	c->req.wake = wake;
 	if (event_add(&c->timer_ev, &tv) < 0)
-		abandon(c, "without a timer");
-}
-
-/* Answers something that is no request; its connection cannot go on after it. */
-static void refuse(struct connection *c, uint16_t status, const char *detail)
-{
-	request_reset(&c->req);
-	c->req.minor = 1;
-	c->in_at = c->in_end;
-	http_body_init(&c->body, HTTP_BODY_NONE, 0, 0);
-	if (!c->out && !(c->out = server_block(c->server))) {
-		abandon(c, "without memory");
-		return;
-	}
-	go(c, CONN_BUSY);
-	reply_error(c, status, detail, (struct slice){ 0 });
-	c->req.end = END_CLOSE;
-	/* What is wrong with these bytes may be more of them on the way. */
-	c->body.ended = false;
-}
-
-static void begin_request(struct connection *c, const struct http_head *h)
-{
-	const char *raw = c->in + c->in_at;
-	const char *mark = h->path.n ? memchr(h->path.p, '?', h->path.n) : NULL;
-	const struct http_field *accept = http_head_find(h, HTTP_F_ACCEPT);
-	struct ask ask = { .head = h, .path = h->path, .raw = { raw, h->head_bytes } };
-
-	if (mark) {
-		ask.path.n = (size_t)(mark - h->path.p);
-		ask.query = (struct slice){ mark + 1, h->path.n - ask.path.n - 1 };
-	}
-	request_reset(&c->req);
-	c->req.method = h->method_id;
-	c->req.minor = h->minor;
-	c->req.framing = h->framing;
-	c->req.keep_alive = h->keep_alive;
-	c->req.expects_continue = h->expect_continue;
-	c->req.wants_html = accept && accept_quality(accept->value, SLICE("text/html")) >
-		accept_quality(accept->value, SLICE("text/plain"));
-	http_body_init(&c->body, h->framing, h->length, 0);
-	c->in_at += h->head_bytes;
-	c->in_seen = 0;
-	c->n_requests++;
-	c->server->n_requests++;
-	go(c, CONN_BUSY);
-	routes_begin(c, &ask);
-}
-
-static bool take_head(struct connection *c)
-{
-	uint32_t n = c->in_end - c->in_at;
-	enum http_rule rule = HTTP_RULE_NONE;
-	struct http_head *h = &c->server->head;
-
-	if (n == 0) {
-		if (c->eof)
-			connection_close(c);
-		return false;
-	}
-	if (c->state == CONN_IDLE)
-		go(c, CONN_HEAD);
-	switch (http_parse_request(h, c->in + c->in_at, n, c->in_seen, &server_limits, &rule)) {
-	case HTTP_PARTIAL:
-		c->in_seen = n;
-		if (c->eof)
-			connection_close(c);
-		return false;
-	case HTTP_REFUSED:
-		refuse(c, http_rule_table[rule].status, http_rule_table[rule].text);
-		return true;
-	case HTTP_WHOLE:
-		break;
-	}
-	if (!c->out && !(c->out = server_block(c->server))) {
-		abandon(c, "without memory");
-		return false;
-	}
-	begin_request(c, h);
-	return true;
-}
-
-void connection_take_body(struct connection *c, connection_data_f *consume, connection_f *body_done)
-{
-	c->req.consume = consume;
-	c->req.body_done = body_done;
-	/* RFC 9110 10.1.1: not needed once some of the body is here. */
-	if (c->req.expects_continue && c->in_at == c->in_end)
-		reply_raw(c, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
-	c->req.expects_continue = false;
-}
-
-/* The body is broken, or ends before its end: no later byte can be trusted. */
-static void body_failed(struct connection *c, enum http_rule rule)
-{
-	if (c->req.replied || c->eof)
-		connection_close(c);
-	else
-		refuse(c, http_rule_table[rule].status, http_rule_table[rule].text);
-}
-
-static bool take_body(struct connection *c)
-{
-	bool moved = false;
-
-	while (c->state == CONN_BUSY && !c->body.ended && c->req.end == END_NEXT) {
-		uint32_t n = c->in_end - c->in_at;
-		size_t used = 0;
-		struct slice data = { 0 };
-		enum http_rule rule = HTTP_RULE_NONE;
-
-		if (c->req.consume_replies && !c->req.no_body)
-			n = MIN(n, reply_room(c));
-		enum http_body_step step =
-			http_body_read(&c->body, c->in + c->in_at, n, &used, &data, &rule);
-		c->in_at += (uint32_t)used;
-		moved = moved || used > 0;
-		if (step == HTTP_BODY_BAD) {
-			body_failed(c, rule);
-			return true;
-		}
-		if (step == HTTP_BODY_DATA && c->req.consume)
-			c->req.consume(c, data);
-		if (step == HTTP_BODY_MORE)
-			break;
-	}
-	if (c->state == CONN_BUSY && c->body.ended && c->req.body_done) {
-		connection_f *done = c->req.body_done;
-
-		c->req.body_done = NULL;
-		done(c);
-		moved = true;
-	}
-	return moved;
-}
-
-static bool make_more(struct connection *c)
-{
-	struct request *r = &c->req;
-
-	if (c->state != CONN_BUSY || !r->produce || r->ended || c->out_end > BLOCK_BYTES / 2)
-		return false;
-	r->produce(c);
-	return true;
+		connection_abandon(c, "without a timer");
 }
 
 static bool flush_file(struct connection *c)
@@ -358,11 +213,11 @@ static bool flush_file(struct connection *c)
 		log_warn("a file became shorter while it was being sent");
 	else if (errno == EINTR)
 		return true;
-	abandon(c, "sending a file");
+	connection_abandon(c, "sending a file");
 	return false;
 }
 
-static bool flush(struct connection *c)
+bool connection_flush(struct connection *c)
 {
 	uint32_t n = c->out_end - c->out_at;
 
@@ -377,7 +232,7 @@ static bool flush(struct connection *c)
 		if (errno == EAGAIN)
 			c->blocked = true;
 		else if (errno != EINTR)
-			abandon(c, "writing");
+			connection_abandon(c, "writing");
 		return false;
 	}
 	c->out_at += (uint32_t)sent;
@@ -387,93 +242,33 @@ static bool flush(struct connection *c)
 	return true;
 }
 
-static void linger(struct connection *c)
+void connection_linger(struct connection *c)
 {
 	if (shutdown(c->fd, SHUT_WR) < 0 || c->eof) {
 		connection_close(c);
 		return;
 	}
-	go(c, CONN_LINGER);
+	connection_go(c, CONN_LINGER);
 }
 
-/* Waits until the peer's kernel has all bytes: a reset overtakes what is still
- * queued, and a test wants to know how many bytes came. */
-static void reset_when_acknowledged(struct connection *c)
+void connection_reset(struct connection *c)
 {
 	int queued = 0;
 	struct linger hard = { .l_onoff = 1, .l_linger = 0 };
 
+	/* A reset overtakes what is still queued. */
 	if (ioctl(c->fd, SIOCOUTQ, &queued) == 0 && queued > 0) {
-		connection_wake_after(c, 2, reset_when_acknowledged);
+		connection_wake_after(c, 2, connection_reset);
 		return;
 	}
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	connection_close(c);
 }
 
-/* The reply is out.  True when another request may follow at once. */
-static bool end_request(struct connection *c)
-{
-	struct request *r = &c->req;
-	bool whole = c->body.ended;
-
-	fd_close(&r->file);
-	if (r->end == END_RESET) {
-		if (!r->wake)
-			reset_when_acknowledged(c);
-		return false;
-	}
-	if (r->end == END_CUT) {
-		connection_close(c);
-		return false;
-	}
-	if (r->end == END_CLOSE || !r->keep_alive) {
-		if (whole && c->in_at == c->in_end)
-			connection_close(c);
-		else
-			linger(c);
-		return false;
-	}
-	if (!whole) { /* take_body() drops the rest; it is not much, see reply_begin() */
-		if (c->eof)
-			connection_close(c);
-		return false;
-	}
-	request_reset(r);
-	go(c, CONN_IDLE);
-	return true;
-}
-
-static bool reply_is_out(const struct connection *c)
-{
-	return c->req.ended && c->out_at == c->out_end && c->req.file_left == 0;
-}
-
-static bool step_busy(struct connection *c)
-{
-	bool moved = take_body(c);
-
-	moved = make_more(c) || moved;
-	moved = flush(c) || moved;
-	if (c->state != CONN_BUSY)
-		return c->state != CONN_DEAD && moved;
-	if (reply_is_out(c))
-		return end_request(c) || moved;
-	if (c->eof && !moved) {
-		/* Half a body will never be whole; and with no reply, no producer and
-		 * no timer nothing would ever happen again. */
-		bool waits = c->req.produce || c->req.wake || c->out_at < c->out_end ||
-			     c->req.file_left > 0;
-		if (!c->body.ended || !waits)
-			connection_close(c);
-	}
-	return moved;
-}
-
 void connection_tunnel(struct connection *c)
 {
 	c->req.ended = true;
-	go(c, CONN_TUNNEL);
+	connection_go(c, CONN_TUNNEL);
 }
 
 static bool carry(struct connection *c)
@@ -483,7 +278,7 @@ static bool carry(struct connection *c)
 	memcpy(c->out + c->out_end, c->in + c->in_at, n);
 	c->in_at += n;
 	c->out_end += n;
-	bool moved = flush(c) || n > 0;
+	bool moved = connection_flush(c) || n > 0;
 
 	if (c->state == CONN_TUNNEL && c->eof && c->in_at == c->in_end && c->out_at == c->out_end)
 		connection_close(c);
@@ -495,9 +290,9 @@ static bool step(struct connection *c)
 	switch (c->state) {
 	case CONN_IDLE:
 	case CONN_HEAD:
-		return take_head(c);
+		return request_take_head(c);
 	case CONN_BUSY:
-		return step_busy(c);
+		return request_step(c);
 	case CONN_TUNNEL:
 		return carry(c);
 	case CONN_LINGER:
@@ -565,18 +360,13 @@ void connection_drain(struct connection *c)
 		watch(c, false);
 }
 
-static bool waits_for_client(const struct connection *c)
-{
-	bool wants_body = c->req.consume || c->req.replied;
-
-	return c->blocked || (wants_body && !c->body.ended && c->in_at == c->in_end);
-}
-
 void connection_sweep(struct connection *c, uint64_t now_us)
 {
 	uint64_t age_us = now_us - c->since_us;
 	uint64_t idle_us = c->server->settings->keep_alive_s * 1000000ull;
 
+	if (c->n_requests == 0)
+		idle_us = MAX(idle_us, HEAD_US);
 	switch (c->state) {
 	case CONN_IDLE:
 		if (server_draining(c->server))
@@ -588,12 +378,12 @@ void connection_sweep(struct connection *c, uint64_t now_us)
 		break;
 	case CONN_HEAD:
 		if (age_us >= HEAD_US) {
-			refuse(c, 408, "the request did not come in time");
+			request_refuse(c, 408, "the request did not come in time");
 			pump(c);
 		}
 		break;
 	case CONN_BUSY:
-		if (age_us >= STALL_US && waits_for_client(c))
+		if (age_us >= STALL_US && request_waits_for_client(c))
 			connection_close(c);
 		break;
 	case CONN_LINGER:

@@ -94,8 +94,15 @@ void reset_begin(struct connection *c, const struct ask *ask)
 
 void close_begin(struct connection *c, const struct ask *ask)
 {
-	(void)ask;
-	end_silently(c, END_CUT);
+	uint64_t answer;
+
+	if (!ask_number(c, ask, "answer", 1, 0, &answer))
+		return;
+	c->req.keep_alive = false;
+	if (answer)
+		reply_text(c, 200, "goodbye\n");
+	else
+		end_silently(c, END_CUT);
 }
 
 void crash_begin(struct connection *c, const struct ask *ask)

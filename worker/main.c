@@ -35,7 +35,7 @@ static const char usage[] =
 	"  --port PORT           TCP port, or path of a Unix socket when it starts with /;\n"
 	"                        0 lets the kernel choose (default: $PORT, else " DEFAULT_PORT ")\n"
 	"  --host ADDRESS        address to listen on (default: $HOST, else " DEFAULT_HOST ")\n"
-	"  --keep-alive SECONDS  how long an idle connection is kept (default: 65)\n"
+	"  --keep-alive SECONDS  how long an idle connection is kept; 0: not at all (default: 65)\n"
 	"  --test                add routes that misbehave on request; never in public\n"
 	"  --help                this text\n"
 	"  --version             the version\n"

@@ -36,7 +36,7 @@ static bool may_go_on(const struct connection *c, enum http_framing framing)
 	const struct request *r = &c->req;
 
 	if (!r->keep_alive || server_draining(c->server) || framing == HTTP_BODY_CLOSE ||
-	    r->end != END_NEXT)
+	    c->server->settings->keep_alive_s == 0)
 		return false;
 	if (c->body.ended || r->consume)
 		return true;

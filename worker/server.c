@@ -103,8 +103,8 @@ static bool accept_one(struct server *s)
 			pause_accepting(s, errno);
 			return false;
 		}
-		/* Others are the lost connection's own errors: accept(2), "Error handling". */
-		return errno != EAGAIN && errno != EBADF && errno != EINVAL;
+		/* One that has ended in the queue is no reason to leave the next one there. */
+		return errno == ECONNABORTED || errno == EINTR;
 	}
 	fd_set_nodelay(fd);
 	if (connection_new(s, fd) != ERR_OK)
