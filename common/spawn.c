@@ -75,20 +75,26 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* `fd`, or a copy of it that is out of the way of 0, 1 and 2; -1 with errno. */
+static int above_stdio(int fd)
+{
+	return fd < 0 || fd > 2 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
 /* Puts `sources` at 0, 1 and 2.  First all of them above 2, so that none is
  * overwritten before its turn. */
-static bool place_stdio(const int sources[3])
+static bool place_stdio(const int sources[static 3])
 {
-	int copies[3];
+	int safe[3];
 
 	for (int i = 0; i < 3; i++) {
-		int fd = sources[i] >= 0 ? sources[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
-		copies[i] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-		if (copies[i] < 0)
+		bool given = sources[i] >= 0;
+		safe[i] = above_stdio(given ? sources[i] : open("/dev/null", O_RDWR | O_CLOEXEC));
+		if (safe[i] < 0)
 			return false;
 	}
 	for (int i = 0; i < 3; i++) {
-		if (dup2(copies[i], i) < 0)
+		if (dup2(safe[i], i) < 0)
 			return false;
 	}
 	return true;
@@ -153,15 +159,18 @@ static void exec_search(char *const *argv, char *const *env)
 
 NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
 {
-	const int sources[3] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd };
+	const int keep[4] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, report_fd };
 
 	setpgid(0, 0);
 	reset_signals();
-	/* Out of the way of 0-2, should we have been started without them. */
-	report_fd = fcntl(report_fd, F_DUPFD_CLOEXEC, 3);
-	if (report_fd < 0)
-		_exit(127);
-	if (!place_stdio(sources))
+	/* Twice: now to have room, even where the parent is at its limit, and then
+	 * for what was only on the way to 0-2. */
+	fd_close_all_but(keep, ARRAY_LEN(keep));
+	int report_above = above_stdio(report_fd);
+	if (report_above < 0)
+		report_and_exit(report_fd, STAGE_STDIO);
+	report_fd = report_above;
+	if (!place_stdio(keep))
 		report_and_exit(report_fd, STAGE_STDIO);
 	fd_close_all_but(&report_fd, 1);
 	if (proc_become(&spec->user))
