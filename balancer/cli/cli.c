@@ -45,7 +45,8 @@ struct option_row {
 
 static const struct option_row options[] = {
 	{ 'c', "config", "FILE", "the config file" },
-	{ 'L', "listen", "ADDRESS", "public address, instead of the file's: 8000, 127.0.0.1:8000, unix:/path" },
+	{ 'L', "listen", "ADDRESS",
+	  "public address, instead of the file's: 8000, 127.0.0.1:8000, unix:/path" },
 	{ 'I', "instances", "N", "copies of every app with a command; or auto" },
 	{ 'N', "name", "NAME", "name of this running drover" },
 	{ 'R', "reference", NULL, "print the reference of all keys as Markdown" },
@@ -57,16 +58,19 @@ static command_f run_run, run_check, run_config;
 static const struct command commands[] = {
 	{ "run", "[-c FILE] [--listen ADDRESS] [--instances N] [--name NAME] [-- COMMAND...]",
 	  "run in the foreground", "cLINh", true, run_run,
-	  "Without a file and a command the bundled drover-worker answers.\n\n"
+	  "Without a file and a command the bundled drover-worker answers.\n"
+	  "\n"
 	  "  drover run -- node server.js\n"
 	  "  drover run --listen 8000 --instances 4 -- node server.js\n"
-	  "  drover run -c /etc/drover/drover.yaml\n\n"
-	  "Exit status: 0 all requests ended, 1 something failed or was cut, 2 usage, 78 config.\n" },
+	  "  drover run -c /etc/drover/drover.yaml\n"
+	  "\n"
+	  "Exit status: 0 all requests ended, 1 something failed or was cut, 2 usage, 78 "
+	  "config.\n" },
 	{ "check", "[-c FILE] [--listen ADDRESS] [--instances N] [--name NAME] [-- COMMAND...]",
 	  "check the config and say what it would run", "cLINh", true, run_check,
 	  "Exit status: 0 good, 2 usage, 78 errors in the config. drover -t is the same.\n" },
-	{ "config", "[-c FILE] [--reference]", "print the config in force, with the origin of each value",
-	  "cLINRh", true, run_config, "" },
+	{ "config", "[-c FILE] [--reference]",
+	  "print the config in force, with the origin of each value", "cLINRh", true, run_config, "" },
 };
 
 static int complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
@@ -94,20 +98,23 @@ static int answered(int status)
 
 static int print_help(void)
 {
-	puts("drover runs an application as N identical processes and balances HTTP over them.\n\n"
+	puts("drover runs an application as N identical processes and balances HTTP over them.\n"
+	     "\n"
 	     "Usage: drover COMMAND [OPTIONS]\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
-	puts("\n  drover COMMAND --help   options of a command\n"
-	     "  drover --version        version, libraries, build options\n\n"
+	puts("\n"
+	     "  drover COMMAND --help   options of a command\n"
+	     "  drover --version        version, libraries, build options\n"
+	     "\n"
 	     "Try it: drover run -- node server.js");
 	return answered(EXIT_DRAINED);
 }
 
 static int print_command_help(const struct command *c)
 {
-	printf("Usage: drover %s %s\n\n%c%s.\n\n", c->name, c->synopsis,
-	       c->summary[0] - 'a' + 'A', c->summary + 1);
+	printf("Usage: drover %s %s\n\n%c%s.\n\n", c->name, c->synopsis, c->summary[0] - 'a' + 'A',
+	       c->summary + 1);
 	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
 		const struct option_row *o = &options[i];
 		if (!strchr(c->letters, o->letter))
@@ -143,13 +150,15 @@ static int bad_option(const struct command *c, char **argv)
 						options[i].argument);
 	}
 	if (optopt)
-		return complain("drover %s has no option -%c; see drover %s --help", c->name, optopt, c->name);
+		return complain("drover %s has no option -%c; see drover %s --help", c->name,
+				optopt, c->name);
 	char word[64];
 	const char *given = argv[optind - 1] + 2;
 	snprintf(word, sizeof(word), "%.*s", (int)strcspn(given, "="), given);
 	const char *near = nearest(word, next_option, c);
 	if (near)
-		return complain("drover %s has no option --%s; did you mean --%s?", c->name, word, near);
+		return complain("drover %s has no option --%s; did you mean --%s?", c->name, word,
+				near);
 	return complain("drover %s has no option --%s; see drover %s --help", c->name, word, c->name);
 }
 
@@ -168,26 +177,16 @@ static bool set_instances(struct args *a, const char *text)
 static int take_option(const struct command *c, struct args *a, int letter, char **argv)
 {
 	switch (letter) {
-	case 'c':
-		a->config_file = optarg;
-		return -1;
-	case 'L':
-		a->over.listen = optarg;
-		return -1;
+	case 'c': a->config_file = optarg; return -1;
+	case 'L': a->over.listen = optarg; return -1;
 	case 'I':
 		if (set_instances(a, optarg))
 			return -1;
 		return complain("--instances: \"%s\" is not a number from 1, nor auto", optarg);
-	case 'N':
-		a->over.name = optarg;
-		return -1;
-	case 'R':
-		a->reference = true;
-		return -1;
-	case 'h':
-		return print_command_help(c);
-	default:
-		return bad_option(c, argv);
+	case 'N': a->over.name = optarg; return -1;
+	case 'R': a->reference = true; return -1;
+	case 'h': return print_command_help(c);
+	default: return bad_option(c, argv);
 	}
 }
 
@@ -209,8 +208,8 @@ static int parse(const struct command *c, int argc, char **argv, struct args *re
 			continue;
 		longs[n++] = (struct option){ o->name, o->argument != NULL, NULL, o->letter };
 		if (o->letter >= 'a')
-			snprintf(shorts + strlen(shorts), sizeof(shorts) - strlen(shorts), "%c%s", o->letter,
-				 o->argument ? ":" : "");
+			snprintf(shorts + strlen(shorts), sizeof(shorts) - strlen(shorts), "%c%s",
+				 o->letter, o->argument ? ":" : "");
 	}
 	opterr = 0;
 	optind = 1;
@@ -219,8 +218,8 @@ static int parse(const struct command *c, int argc, char **argv, struct args *re
 		if ((status = take_option(c, ret_args, letter, argv)) >= 0)
 			return status;
 	if (optind == argc)
-		return strcmp(argv[argc - 1], "--") == 0 ?
-		       complain("there is no command behind --") : -1;
+		return strcmp(argv[argc - 1], "--") == 0 ? complain("there is no command behind --")
+							 : -1;
 	if (strcmp(argv[optind - 1], "--") != 0 && looks_like_config(argv[optind]))
 		return complain("did you mean drover %s -c %s?", c->name, argv[optind]);
 	ret_args->over.command = argv + optind;
@@ -233,8 +232,8 @@ static int parse(const struct command *c, int argc, char **argv, struct args *re
  * where it is installed.  NULL when there is none. */
 static const char *find_worker(void)
 {
-	static const char *const places[] = { "../worker/drover-worker", "../libexec/drover/drover-worker",
-					      "drover-worker" };
+	static const char *const places[] = { "../worker/drover-worker",
+					      "../libexec/drover/drover-worker", "drover-worker" };
 	static char path[4096 + 64];
 	const char *env = getenv("DROVER_WORKER");
 	if (env && env[0])
@@ -260,8 +259,9 @@ static struct config *load(struct args *a, int *ret_status)
 	if (!a->config_file && !a->over.command) {
 		a->over.worker_path = find_worker();
 		if (!a->over.worker_path) {
-			complain("nothing to run: give -c FILE or a command, as in drover run -- node server.js "
-				 "(the bundled drover-worker was not found near this program)");
+			complain("nothing to run: give -c FILE or a command, as in drover run -- "
+				 "node server.js (the bundled drover-worker was not found near "
+				 "this program)");
 			*ret_status = EXIT_USAGE;
 			return NULL;
 		}
@@ -283,7 +283,8 @@ static bool may_run(const struct config *cfg)
 		if (!app->user || geteuid() == 0 || proc_find_user(app->user, &user) != ERR_OK ||
 		    user.uid == geteuid())
 			continue;
-		complain("apps.%s.user: only root can run an app as another user (%s)", app->name, app->user);
+		complain("apps.%s.user: only root can run an app as another user (%s)", app->name,
+			 app->user);
 		return false;
 	}
 	return true;
@@ -340,7 +341,10 @@ static int run_check(const struct args *given, struct cli_run *ret_run)
 		print_app(&cfg->apps[i]);
 	for (size_t i = 0; i < cfg->n_routes; i++) {
 		const struct cfg_route *r = &cfg->routes[i];
-		printf("  route      %s%s -> %s\n", r->host ? r->host : r->path ? "" : "everything",
+		printf("  route      %s%s -> %s\n",
+		       r->host   ? r->host
+		       : r->path ? ""
+				 : "everything",
 		       r->path ? r->path : "", cfg->apps[r->app].name);
 	}
 	config_free(cfg);
@@ -402,7 +406,8 @@ int cli_main(int argc, char **argv, struct cli_run *ret_run)
 	if (near)
 		return complain("there is no command %s; did you mean %s?", word, near);
 	if (word[0] == '-')
-		return complain("%s: options follow a command, as in drover run %s; see drover --help", word,
-				word);
+		return complain(
+			"%s: options follow a command, as in drover run %s; see drover --help",
+			word, word);
 	return complain("there is no command %s; see drover --help", word);
 }

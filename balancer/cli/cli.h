@@ -7,8 +7,8 @@
 
 /* What `drover run` needs; strings are borrowed from argv and cli.c. */
 struct cli_run {
-	struct config *config;             /* the caller's; NULL: nothing to run, exit */
-	const char *config_file;           /* or NULL */
+	struct config *config;   /* the caller's; NULL: nothing to run, exit */
+	const char *config_file; /* or NULL */
 	struct config_overrides overrides;
 };
 

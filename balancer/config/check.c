@@ -2,6 +2,7 @@
  * programs.  Called by load.c on a config whose single values are all legal
  * (or marked broken, and then not judged again).  Reads, never changes. */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,6 +28,18 @@ static bool written(const struct check *c, const void *field)
 	return origin(c, field)->at.kind != PLACE_DEFAULT;
 }
 
+/* An error where `field` was written. */
+static void wrong(const struct check *c, const void *field, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void wrong(const struct check *c, const void *field, const char *fmt, ...)
+{
+	char message[512];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	report_add(c->report, origin(c, field)->at, "%s", message);
+}
+
 /* ---- two keys of one block, one of which must not be above the other ---- */
 
 struct order_rule {
@@ -49,25 +62,23 @@ static void check_order(const struct check *c, const struct key_table *table, co
 		die(1, "out of memory");
 	fprintf(out, "%s%s.%s: ", prefix, rule->block, rule->low);
 	value_print(low, a, out);
-	fprintf(out, "%s is more than %s%s.%s, which is ", written(c, a) ? "" : " (the default)", prefix,
-		rule->block, rule->high);
+	fprintf(out, "%s is more than %s%s.%s, which is ", written(c, a) ? "" : " (the default)",
+		prefix, rule->block, rule->high);
 	value_print(high, b, out);
 	fputs(written(c, b) ? "" : " by default", out);
 	if (fclose(out) != 0)
 		die(1, "out of memory");
-	report_add(c->report, origin(c, written(c, a) ? a : b)->at, "%s", text);
+	wrong(c, written(c, a) ? a : b, "%s", text);
 	free(text);
 }
 
 /* ---- the top of the file ---- */
 
+/* `wide` is all addresses of a kind, and `a` one of them, at the same port. */
 static bool covers(const struct addr *wide, const struct addr *a)
 {
-	if (wide->sa.sa_family != a->sa.sa_family || addr_port(wide) != addr_port(a))
-		return false;
-	if (a->sa.sa_family == AF_INET)
-		return wide->in.sin_addr.s_addr == htonl(INADDR_ANY);
-	return a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&wide->in6.sin6_addr);
+	return addr_is_any(wide) && wide->sa.sa_family == a->sa.sa_family &&
+	       addr_port(wide) == addr_port(a);
 }
 
 static void check_listens(const struct check *c)
@@ -77,13 +88,12 @@ static void check_listens(const struct check *c)
 		for (size_t j = 0; j < i; j++) {
 			struct place first = origin(c, &all[j])->at;
 			if (addr_equal(&all[i].address, &all[j].address))
-				report_add(c->report, origin(c, &all[i])->at,
-					   "listen: %s is already on line %u", all[i].text, first.line);
+				wrong(c, &all[i], "listen: %s is already on line %u", all[i].text,
+				      first.line);
 			else if (covers(&all[i].address, &all[j].address) ||
 				 covers(&all[j].address, &all[i].address))
-				report_add(c->report, origin(c, &all[i])->at,
-					   "listen: %s overlaps with %s on line %u", all[i].text,
-					   all[j].text, first.line);
+				wrong(c, &all[i], "listen: %s overlaps with %s on line %u",
+				      all[i].text, all[j].text, first.line);
 			else
 				continue;
 			break;
@@ -99,14 +109,14 @@ static void check_file(const struct check *c, const char *name, char *const *fie
 	if (!path || strcmp(path, "-") == 0 || origin(c, field)->broken)
 		return;
 	const char *slash = strrchr(path, '/');
-	char *folder = slash == path ? mem_must_dup("/") : mem_must_dupn(path, (size_t)(slash - path));
+	char *folder =
+		slash == path ? mem_must_dup("/") : mem_must_dupn(path, (size_t)(slash - path));
 	if (stat(folder, &st) < 0)
-		report_add(c->report, origin(c, field)->at, "%s: the directory %s: %s", name, folder,
-			   strerror(errno));
+		wrong(c, field, "%s: the directory %s: %s", name, folder, strerror(errno));
 	else if (!S_ISDIR(st.st_mode))
-		report_add(c->report, origin(c, field)->at, "%s: %s is not a directory", name, folder);
+		wrong(c, field, "%s: %s is not a directory", name, folder);
 	else if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-		report_add(c->report, origin(c, field)->at, "%s: %s is a directory", name, path);
+		wrong(c, field, "%s: %s is a directory", name, path);
 	mem_free(folder);
 }
 
@@ -119,11 +129,14 @@ static void check_routes(const struct check *c)
 {
 	const struct config *cfg = c->cfg;
 	if (cfg->n_routes == 0 && cfg->n_apps > 1 && !origin(c, &cfg->routes)->broken) {
-		report_add(c->report, origin(c, &cfg->apps)->at,
-			   "routes is missing: with %zu apps it must say which requests go where",
-			   cfg->n_apps);
-		report_hint(c->report, "write for example\n\n    routes:\n"
-				       "      - { path: /%s, app: %s }\n      - { app: %s }\n",
+		wrong(c, &cfg->apps,
+		      "routes is missing: with %zu apps it must say which requests go where",
+		      cfg->n_apps);
+		report_hint(c->report,
+			    "write for example:\n"
+			    "  routes:\n"
+			    "    - { path: /%s, app: %s }\n"
+			    "    - { app: %s }",
 			    cfg->apps[1].name, cfg->apps[1].name, cfg->apps[0].name);
 	}
 	for (size_t i = 1; i < cfg->n_routes; i++) {
@@ -134,10 +147,10 @@ static void check_routes(const struct check *c)
 			if (!all && !(same_text(early->host, late->host) &&
 				      same_text(early->path, late->path)))
 				continue;
-			report_add(c->report, origin(c, &late->app)->at,
-				   "routes: this one is never reached: the one for %s on line %u matches %s",
-				   cfg->apps[early->app].name, origin(c, &early->app)->at.line,
-				   all ? "everything" : "the same");
+			wrong(c, &late->app,
+			      "routes: never reached, since the one for %s on line %u matches %s",
+			      cfg->apps[early->app].name, origin(c, &early->app)->at.line,
+			      all ? "everything" : "the same");
 			break;
 		}
 	}
@@ -149,9 +162,8 @@ static void check_workers(const struct check *c)
 	for (size_t i = 0; i < c->cfg->n_apps; i++)
 		total += c->cfg->apps[i].instances;
 	if (total > CONFIG_WORKERS_MAX)
-		report_add(c->report, origin(c, &c->cfg->apps)->at,
-			   "apps: %llu workers in all; at most %d are possible",
-			   (unsigned long long)total, CONFIG_WORKERS_MAX);
+		wrong(c, &c->cfg->apps, "apps: %llu workers in all; at most %d are possible",
+		      (unsigned long long)total, CONFIG_WORKERS_MAX);
 }
 
 /* ---- apps ---- */
@@ -161,29 +173,29 @@ static void check_kind(const struct check *c, const struct cfg_app *app)
 	bool command = written(c, &app->command) || app->command;
 	bool servers = written(c, &app->servers);
 	if (command && servers) {
-		report_add(c->report, origin(c, &app->servers)->at,
-			   "apps.%s: command and servers exclude each other: either drover starts the app, "
-			   "or it runs elsewhere", app->name);
+		wrong(c, &app->servers,
+		      "apps.%s: command and servers exclude each other: either drover starts the "
+		      "app, or it runs elsewhere",
+		      app->name);
 	} else if (!command && !servers) {
-		report_add(c->report, origin(c, &app->name)->at,
-			   "apps.%s: neither command nor servers", app->name);
+		wrong(c, &app->name, "apps.%s: neither command nor servers", app->name);
 		report_hint(c->report, "write what to start, as in command: [node, server.js]");
 	}
 }
 
 static void check_ports(const struct check *c, const struct cfg_app *app)
 {
-	const struct origin *at = origin(c, &app->port_min);
 	uint32_t n = app->port_max - app->port_min + 1u;
-	if (!written(c, &app->port_min) || at->broken)
+	if (!written(c, &app->port_min) || origin(c, &app->port_min)->broken)
 		return;
 	if (app->bind == BIND_UNIX)
-		report_add(c->report, at->at, "apps.%s.ports has no meaning with bind: unix", app->name);
+		wrong(c, &app->port_min, "apps.%s.ports has no meaning with bind: unix", app->name);
 	else if (n < 2 * app->instances && !origin(c, &app->instances)->broken)
-		report_add(c->report, at->at,
-			   "apps.%s.ports: %u %s not enough for %u %s: twice as many are needed, since a new "
-			   "worker is ready before an old one goes", app->name, n, n == 1 ? "port is" : "ports are",
-			   app->instances, app->instances == 1 ? "instance" : "instances");
+		wrong(c, &app->port_min,
+		      "apps.%s.ports: %u %s not enough for %u %s: twice as many are needed, since "
+		      "a new worker is ready before an old one goes",
+		      app->name, n, n == 1 ? "port is" : "ports are", app->instances,
+		      app->instances == 1 ? "instance" : "instances");
 }
 
 static bool check_directory(const struct check *c, const struct cfg_app *app)
@@ -197,8 +209,8 @@ static bool check_directory(const struct check *c, const struct cfg_app *app)
 	else if (!S_ISDIR(st.st_mode))
 		why = "is not a directory";
 	if (why)
-		report_add(c->report, origin(c, &app->directory)->at, "apps.%s.directory: %s: %s", app->name,
-			   app->directory, why);
+		wrong(c, &app->directory, "apps.%s.directory: %s: %s", app->name, app->directory,
+		      why);
 	return !why;
 }
 
@@ -207,9 +219,24 @@ static int find_program(const char *folder, size_t n_folder, const char *name)
 {
 	struct stat st;
 	char *path = mem_must_printf("%.*s/%s", (int)n_folder, folder, name);
-	int found = stat(path, &st) < 0 ? (errno == ENOENT || errno == ENOTDIR ? 0 : 1)
-		    : S_ISREG(st.st_mode) && (st.st_mode & 0111) ? 1 : -1;
+	int found = -1;
+	if (stat(path, &st) < 0)
+		found = errno == ENOENT || errno == ENOTDIR ? 0 : 1;
+	else if (S_ISREG(st.st_mode) && (st.st_mode & 0111))
+		found = 1;
 	mem_free(path);
+	return found;
+}
+
+static int find_in_path(const char *path, const char *name)
+{
+	int found = 0;
+	for (const char *p = path; *p && found != 1; p += *p == ':') {
+		size_t n = strcspn(p, ":");
+		int here = find_program(n ? p : ".", n ? n : 1, name);
+		found = here ? here : found;
+		p += n;
+	}
 	return found;
 }
 
@@ -223,30 +250,47 @@ static void check_program(const struct check *c, const struct cfg_app *app)
 		return;
 	long own = env_find(app->env, "PATH", 4);
 	const char *path = own >= 0 ? app->env[own] + 5 : getenv("PATH");
-	int found = 0;
-	if (strchr(name, '/'))
-		found = name[0] == '/' ? find_program("", 0, name)
-				       : find_program(app->directory, strlen(app->directory), name);
+	int found;
+	if (name[0] == '/')
+		found = find_program("", 0, name);
+	else if (strchr(name, '/'))
+		found = find_program(app->directory, strlen(app->directory), name);
 	else
-		for (const char *p = path ? path : "/bin:/usr/bin"; *p && found != 1; p += *p == ':') {
-			size_t n = strcspn(p, ":");
-			int here = find_program(n ? p : ".", n ? n : 1, name);
-			found = here ? here : found;
-			p += n;
-		}
+		found = find_in_path(path ? path : "/bin:/usr/bin", name);
 	if (found == 1)
 		return;
 	report_quote(name, quoted);
-	struct place at = origin(c, &app->command)->at;
 	if (found < 0)
-		report_add(c->report, at, "apps.%s.command: %s is not executable", app->name, quoted);
+		wrong(c, &app->command, "apps.%s.command: %s is not executable", app->name, quoted);
 	else if (!strchr(name, '/'))
-		report_add(c->report, at, "apps.%s.command: there is no program %s in PATH", app->name, quoted);
+		wrong(c, &app->command, "apps.%s.command: there is no program %s in PATH",
+		      app->name, quoted);
 	else if (name[0] == '/')
-		report_add(c->report, at, "apps.%s.command: there is no program %s", app->name, quoted);
+		wrong(c, &app->command, "apps.%s.command: there is no program %s", app->name, quoted);
 	else
-		report_add(c->report, at, "apps.%s.command: there is no program %s in %s", app->name, quoted,
-			   app->directory);
+		wrong(c, &app->command, "apps.%s.command: there is no program %s in %s", app->name,
+		      quoted, app->directory);
+}
+
+static bool is_loopback(const struct addr *a)
+{
+	return (a->sa.sa_family == AF_INET && ntohl(a->in.sin_addr.s_addr) >> 24 == 127) ||
+	       (a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr));
+}
+
+/* A server that is drover itself: requests would go round and round. */
+static void check_servers(const struct check *c, const struct cfg_app *app)
+{
+	for (size_t i = 0; i < app->n_servers; i++) {
+		const struct addr *server = &app->servers[i];
+		for (size_t j = 0; j < c->cfg->n_listens; j++) {
+			const struct cfg_listen *own = &c->cfg->listens[j];
+			if (addr_equal(server, &own->address) ||
+			    (is_loopback(server) && covers(&own->address, server)))
+				wrong(c, server, "apps.%s.servers: drover itself listens here (%s)",
+				      app->name, own->text);
+		}
+	}
 }
 
 static void check_app(const struct check *c, const struct cfg_app *app)
@@ -254,6 +298,7 @@ static void check_app(const struct check *c, const struct cfg_app *app)
 	static const struct order_rule order = { "restart", "backoff_min", "backoff_max" };
 	char prefix[96];
 	check_kind(c, app);
+	check_servers(c, app);
 	if (!app->command)
 		return;
 	snprintf(prefix, sizeof(prefix), "apps.%s.", app->name);

@@ -36,10 +36,10 @@ struct cfg_app {
 	struct addr *servers;
 	size_t n_servers;
 
-	char *directory;       /* absolute, or NULL: the config file's folder */
+	char *directory;       /* absolute; NULL only with servers */
 	char *user;            /* or NULL: the master's user */
 	char **env;            /* "NAME=value", NULL-terminated, env_file already merged under env; ${} not yet replaced */
-	uint32_t instances;    /* auto already resolved; >= 1 */
+	uint32_t instances;    /* auto already resolved; >= 1; n_servers where there are servers */
 	uint32_t bind;         /* enum cfg_bind */
 	uint16_t port_min, port_max; /* both 0: chosen by the kernel */
 
@@ -109,7 +109,7 @@ struct config_overrides {
 	const char *listen;      /* replaces the file's list */
 	const char *name;
 	uint32_t instances;      /* of every app with a command */
-	char *const *command;    /* NULL-terminated; builds the only app, "app" when there is no file */
+	char *const *command;    /* NULL-terminated; builds the only app, "app"; refused when the file has apps */
 	const char *worker_path; /* bundled drover-worker: the command when there is neither file nor command */
 };
 

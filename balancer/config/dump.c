@@ -24,12 +24,8 @@ static void print_origin(const struct dump *d, const struct key *key, const void
 {
 	struct place at = origins_find(d->cfg->origins, field)->at;
 	switch (at.kind) {
-	case PLACE_FILE:
-		fprintf(out, "%s:%u", d->cfg->file, at.line);
-		break;
-	case PLACE_COMMAND_LINE:
-		fputs("command line", out);
-		break;
+	case PLACE_FILE: fprintf(out, "%s:%u", d->cfg->file, at.line); break;
+	case PLACE_COMMAND_LINE: fputs("command line", out); break;
 	default:
 		fputs("default", out);
 		if (key && key->fallback && strcmp(key->fallback, "auto") == 0)
@@ -158,7 +154,8 @@ static void dump_trust(const struct dump *d, const struct key *key)
 	}
 }
 
-static void dump_block(struct dump *d, const struct key_table *table, const void *base, uint32_t skip);
+static void dump_block(struct dump *d, const struct key_table *table, const void *base,
+		       uint32_t skip);
 
 static void dump_apps(struct dump *d, const struct key *key)
 {
@@ -229,18 +226,10 @@ static void dump_key(struct dump *d, const struct key *key, const void *base)
 		dump_block(d, key->sub, base, 0);
 		d->indent -= 2;
 		break;
-	case VALUE_LISTENS:
-		dump_listens(d, key);
-		break;
-	case VALUE_APPS:
-		dump_apps(d, key);
-		break;
-	case VALUE_ROUTES:
-		dump_routes(d, key);
-		break;
-	case VALUE_TRUST:
-		dump_trust(d, key);
-		break;
+	case VALUE_LISTENS: dump_listens(d, key); break;
+	case VALUE_APPS: dump_apps(d, key); break;
+	case VALUE_ROUTES: dump_routes(d, key); break;
+	case VALUE_TRUST: dump_trust(d, key); break;
 	case VALUE_COMMAND:
 		if (*(char *const *const *)field)
 			dump_words(d, key, field);
@@ -253,10 +242,8 @@ static void dump_key(struct dump *d, const struct key *key, const void *base)
 		if (*(char *const *const *)field)
 			dump_env(d, key, field);
 		break;
-	case VALUE_ENV_FILE: /* its variables stand under env */
-		break;
-	default:
-		dump_scalar(d, key, field);
+	case VALUE_ENV_FILE: /* its variables stand under env */ break;
+	default: dump_scalar(d, key, field);
 	}
 }
 

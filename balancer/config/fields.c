@@ -56,8 +56,9 @@ static bool has_name(const char *text)
 	bool letters = false;
 	for (size_t i = 0; i < n; i++)
 		letters = letters || (ascii_lower(text[i]) >= 'a' && ascii_lower(text[i]) <= 'z');
-	return letters && n == strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-					    "0123456789.-_");
+	return letters &&
+	       n == strspn(text,
+			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_");
 }
 
 static bool set_address(struct loader *ld, const struct node *node, const char *example,
@@ -74,17 +75,23 @@ static bool set_address(struct loader *ld, const struct node *node, const char *
 		return true;
 	report_quote(node->text, quoted);
 	if (is_unix)
-		return load_refuse(ld, node->at, e == ERR_RANGE ?
-				   "%s is too long for a Unix socket (at most 107 bytes)" :
-				   "%s is not the path of a Unix socket", quoted);
+		return load_refuse(ld, node->at,
+				   e == ERR_RANGE
+					   ? "%s is too long for a Unix socket (at most 107 bytes)"
+					   : "%s is not the path of a Unix socket",
+				   quoted);
 	if (has_name(node->text)) {
 		load_refuse(ld, node->at, "%s has a name, and names are not resolved yet", quoted);
-		report_hint(ld->report, "write the address, like %s", example);
+		if (strncmp(node->text, "localhost:", 10) == 0)
+			report_hint(ld->report, "write 127.0.0.1:... or [::1]:...");
+		else
+			report_hint(ld->report, "write the address, like %s", example);
 		return false;
 	}
 	if (e == ERR_RANGE)
 		return load_refuse(ld, node->at, "%s: a port must be from 1 to 65535", quoted);
-	return load_refuse(ld, node->at, "%s is not an address; expected one like %s", quoted, example);
+	return load_refuse(ld, node->at, "%s is not an address; expected one like %s", quoted,
+			   example);
 }
 
 static bool set_listen(struct loader *ld, struct cfg_listen *l, const struct node *node)
@@ -96,8 +103,7 @@ static bool set_listen(struct loader *ld, struct cfg_listen *l, const struct nod
 	return true;
 }
 
-static bool set_listens(struct loader *ld, const struct key *key, void *field,
-			const struct node *node)
+static bool set_listens(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	struct config *cfg = ld->cfg;
 	size_t n = count_of(node);
@@ -128,8 +134,18 @@ static bool set_long_listen(struct loader *ld, const struct key *key, void *fiel
 	return set_listen(ld, field, node);
 }
 
-static bool set_servers(struct loader *ld, const struct key *key, void *field,
-			const struct node *node)
+static bool set_server(struct loader *ld, const struct node *node, struct addr *ret_addr)
+{
+	char quoted[REPORT_QUOTE_MAX];
+	if (!set_address(ld, node, "10.0.0.5:3000, [::1]:3000 or unix:/run/app.sock", ret_addr))
+		return false;
+	if (!addr_is_any(ret_addr))
+		return true;
+	return load_refuse(ld, node->at, "%s names no machine; write 127.0.0.1:%u for this one",
+			   report_quote(node->text, quoted), addr_port(ret_addr));
+}
+
+static bool set_servers(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	struct cfg_app *app = container_of(field, struct cfg_app, servers);
 	size_t n = count_of(node);
@@ -144,7 +160,7 @@ static bool set_servers(struct loader *ld, const struct key *key, void *field,
 	for (size_t i = 0; i < n; i++) {
 		const struct node *entry = entry_of(node, i);
 		struct addr *a = &app->servers[app->n_servers];
-		bool fine = set_address(ld, entry, "10.0.0.5:3000, [::1]:3000 or unix:/run/app.sock", a);
+		bool fine = set_server(ld, entry, a);
 		if (fine)
 			origins_add(ld->cfg->origins, a, entry->at, false);
 		app->n_servers += fine;
@@ -154,8 +170,7 @@ static bool set_servers(struct loader *ld, const struct key *key, void *field,
 	return good;
 }
 
-static bool set_trust(struct loader *ld, const struct key *key, void *field,
-		      const struct node *node)
+static bool set_trust(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	struct config *cfg = container_of(field, struct config, trust);
 	size_t n = count_of(node);
@@ -169,13 +184,16 @@ static bool set_trust(struct loader *ld, const struct key *key, void *field,
 		const struct node *entry = entry_of(node, i);
 		char quoted[REPORT_QUOTE_MAX];
 		bool fine = entry->kind == NODE_SCALAR &&
-			    addr_block_parse(slice_of(entry->text), &cfg->trust[cfg->n_trust]) == ERR_OK;
+			    addr_block_parse(slice_of(entry->text), &cfg->trust[cfg->n_trust]) ==
+				    ERR_OK;
 		if (fine)
 			origins_add(cfg->origins, &cfg->trust[cfg->n_trust], entry->at, false);
 		else
-			load_refuse(ld, entry->at, "%s is not a block of addresses like 10.0.0.0/8 or ::1, "
-				    "nor unix",
-				    entry->kind == NODE_SCALAR ? report_quote(entry->text, quoted) : "this");
+			load_refuse(ld, entry->at,
+				    "%s is not a block of addresses like 10.0.0.0/8 or ::1, nor "
+				    "unix",
+				    entry->kind == NODE_SCALAR ? report_quote(entry->text, quoted)
+							       : "this");
 		cfg->n_trust += fine;
 		good = good && fine;
 	}
@@ -184,8 +202,7 @@ static bool set_trust(struct loader *ld, const struct key *key, void *field,
 
 /* ---- commands and variables ---- */
 
-static bool set_command(struct loader *ld, const struct key *key, void *field,
-			const struct node *node)
+static bool set_command(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	char ***command = field;
 	if (node->kind == NODE_MAP)
@@ -212,8 +229,8 @@ static bool set_command(struct loader *ld, const struct key *key, void *field,
 /* What drover says to every worker; a value of the user's would be overwritten. */
 static bool is_ours(const char *name)
 {
-	static const char *const ours[] = { CONTRACT_PORT, CONTRACT_INSTANCE, CONTRACT_NODE_INSTANCE,
-					    CONTRACT_APP, CONTRACT_RELEASE };
+	static const char *const ours[] = { CONTRACT_PORT, CONTRACT_INSTANCE,
+					    CONTRACT_NODE_INSTANCE, CONTRACT_APP, CONTRACT_RELEASE };
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
 		if (strcmp(ours[i], name) == 0)
 			return true;
@@ -240,10 +257,12 @@ static bool set_variable(struct loader *ld, char ***env, size_t n, const struct 
 				   report_quote(name->text, quoted),
 				   value->kind == NODE_LIST ? "list" : "block of keys");
 	if (is_ours(name->text)) {
-		load_refuse(ld, name->at, "%s is set by drover, differently for each instance", name->text);
+		load_refuse(ld, name->at, "%s is set by drover, differently for each instance",
+			    name->text);
 		if (strcmp(name->text, CONTRACT_PORT) == 0)
-			report_hint(ld->report, "say where ports are taken from with ports: 20000-29999; the "
-						"public port is under listen");
+			report_hint(ld->report,
+				    "say where ports are taken from with ports: 20000-29999; the "
+				    "public port is under listen");
 		return false;
 	}
 	*env = words_push(*env, n, mem_must_printf("%s=%s", name->text, value->text));
@@ -278,7 +297,8 @@ static bool set_env_file(struct loader *ld, const struct key *key, void *field,
 	if (node->kind != NODE_SCALAR)
 		return refuse_kind(ld, key, node);
 	if (!value_parse(&as_path, node->text, ld->cfg->directory, &path, &refusal))
-		return load_refuse(ld, node->at, "%s %s", report_quote(node->text, quoted), refusal.why);
+		return load_refuse(ld, node->at, "%s %s", report_quote(node->text, quoted),
+				   refusal.why);
 	bool good = env_file_read(ld, path, node->at, field);
 	mem_free(path);
 	return good;
@@ -295,7 +315,7 @@ static bool set_app(struct loader *ld, const struct key_table *table, struct cfg
 	bool good = value_parse(&name_key, name->text, "", &app->name, &refusal);
 	if (!good) {
 		load_refuse(ld, name->at, "%s %s", report_quote(name->text, quoted), refusal.why);
-		app->name = mem_must_dup(name->text);
+		app->name = load_name_from(name->text, strlen(name->text));
 	}
 	origins_add(ld->cfg->origins, &app->name, name->at, !good);
 	size_t mark = load_enter(ld, app->name);
@@ -348,15 +368,15 @@ static bool set_route_app(struct loader *ld, const struct key *key, void *field,
 	}
 	if (cfg->n_apps == 0)
 		return false; /* then apps itself was refused, and its error says enough */
-	load_refuse(ld, node->at, "there is no app %s; known: %s", report_quote(node->text, quoted), list);
+	load_refuse(ld, node->at, "there is no app %s; known: %s", report_quote(node->text, quoted),
+		    list);
 	const char *near = nearest(node->text, next_app, cfg);
 	if (near)
 		report_hint(ld->report, "did you mean %s?", near);
 	return false;
 }
 
-static bool set_routes(struct loader *ld, const struct key *key, void *field,
-		       const struct node *node)
+static bool set_routes(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	struct config *cfg = container_of(field, struct config, routes);
 	size_t n = count_of(node);
@@ -364,7 +384,8 @@ static bool set_routes(struct loader *ld, const struct key *key, void *field,
 	if (node->kind == NODE_SCALAR)
 		return refuse_kind(ld, key, node);
 	if (n == 0)
-		return load_refuse(ld, node->at, "the list is empty: every request would be answered 404");
+		return load_refuse(ld, node->at,
+				   "the list is empty: every request would be answered 404");
 	if (too_many(ld, key, node, n))
 		return false;
 	cfg->routes = mem_must_alloc(n * sizeof(*cfg->routes));
@@ -386,10 +407,10 @@ typedef bool field_set_f(struct loader *ld, const struct key *key, void *field,
 bool field_set(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	static field_set_f *const setters[VALUE_TYPE_MAX] = {
-		[VALUE_LISTENS] = set_listens, [VALUE_ADDRESS] = set_long_listen,
-		[VALUE_APPS] = set_apps,       [VALUE_ROUTES] = set_routes,
-		[VALUE_APP] = set_route_app,   [VALUE_COMMAND] = set_command,
-		[VALUE_SERVERS] = set_servers, [VALUE_ENV] = set_env,
+		[VALUE_LISTENS] = set_listens,   [VALUE_ADDRESS] = set_long_listen,
+		[VALUE_APPS] = set_apps,         [VALUE_ROUTES] = set_routes,
+		[VALUE_APP] = set_route_app,     [VALUE_COMMAND] = set_command,
+		[VALUE_SERVERS] = set_servers,   [VALUE_ENV] = set_env,
 		[VALUE_ENV_FILE] = set_env_file, [VALUE_TRUST] = set_trust,
 	};
 	return setters[key->type](ld, key, field, node);

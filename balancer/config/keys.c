@@ -44,7 +44,7 @@ const struct key_table listen_keys = {
 	.title = "listen, long form",
 	.help = "An entry of `listen` may be a block instead of an address.",
 	.example = "listen:\n  - address: 0.0.0.0:8080\n  - address: unix:/run/drover/http.sock\n",
-	TABLE(listen_rows)
+	TABLE(listen_rows),
 };
 
 /* ---- one entry of apps ---- */
@@ -61,7 +61,7 @@ static const struct key ready_rows[] = {
 static const struct key_table ready_keys = {
 	.title = "apps.NAME.ready",
 	.help = "When a worker that was started gets its first request.",
-	TABLE(ready_rows)
+	TABLE(ready_rows),
 };
 
 static const struct key stop_rows[] = {
@@ -75,48 +75,50 @@ static const struct key stop_rows[] = {
 
 static const struct key_table stop_keys = {
 	.title = "apps.NAME.stop",
-	.help = "How a worker is stopped: new requests go elsewhere, those in flight end, then comes "
-		"the signal.",
-	TABLE(stop_rows)
+	.help = "How a worker is stopped: new requests go elsewhere, those in flight end, then "
+		"comes the signal.",
+	TABLE(stop_rows),
 };
 
 static const struct key restart_rows[] = {
 	{ "backoff_min", VALUE_MS, AT(backoff_min_ms), "100ms", 1, HOUR,
 	  .help = "Wait before the restart after the second crash within `window`; it doubles with "
-		  "each further one. The first crash of a worker that had been up is answered at once." },
+		  "each further one. The first crash of a worker that had been up is answered at "
+		  "once." },
 	{ "backoff_max", VALUE_MS, AT(backoff_max_ms), "30s", 1, DAY,
 	  .help = "The longest such wait." },
 	{ "window", VALUE_MS, AT(restart_window_ms), "60s", 1000, DAY,
 	  .help = "Crashes longer ago than this are forgotten." },
 	{ "budget", VALUE_COUNT, AT(restart_budget), "10", 1, 10000,
-	  .help = "More crashes than this within `window` and the app is called failing: it is still "
-		  "restarted, every `backoff_max`, but requests no longer wait for it." },
+	  .help = "More crashes than this within `window` and the app is called failing: it is "
+		  "still restarted, every `backoff_max`, but requests no longer wait for it." },
 };
 
 static const struct key_table restart_keys = {
 	.title = "apps.NAME.restart",
 	.help = "What happens after a crash.",
-	TABLE(restart_rows)
+	TABLE(restart_rows),
 };
 
 static const struct key connections_rows[] = {
 	{ "idle", VALUE_COUNT, AT(idle_connections), "256", 0, 65535,
 	  .help = "Idle connections that each balancer keeps open to each worker." },
 	{ "idle_timeout", VALUE_MS, AT(idle_connection_ms), "4s", 10, DAY,
-	  .help = "An idle connection is closed after this time. Keep it below the keep-alive timeout "
-		  "of the app (Node: 5s), so that a request never meets a closing connection." },
+	  .help = "An idle connection is closed after this time. Keep it below the keep-alive "
+		  "timeout of the app (Node: 5s), so that a request never meets a closing "
+		  "connection." },
 };
 
 static const struct key_table connections_keys = {
 	.title = "apps.NAME.connections",
 	.help = "Connections from the balancers to the workers.",
-	TABLE(connections_rows)
+	TABLE(connections_rows),
 };
 
 static const struct key queue_rows[] = {
 	{ "limit", VALUE_COUNT, AT(queue_limit), "1024", 0, 1000000,
-	  .help = "Requests that may wait in each balancer while no worker is ready; the next ones are "
-		  "answered 503." },
+	  .help = "Requests that may wait in each balancer while no worker is ready; the next ones "
+		  "are answered 503." },
 	{ "timeout", VALUE_MS, AT(queue_timeout_ms), "10s", 1, HOUR,
 	  .help = "How long one may wait; then it is answered 503." },
 };
@@ -124,16 +126,16 @@ static const struct key queue_rows[] = {
 static const struct key_table queue_keys = {
 	.title = "apps.NAME.queue",
 	.help = "Requests wait here while no worker is ready but one is starting.",
-	TABLE(queue_rows)
+	TABLE(queue_rows),
 };
 
 static const struct key app_rows[] = {
 	{ "command", VALUE_COMMAND, AT(command), NULL, 1, 1000,
 	  .unset = "the app has `servers` instead",
-	  .help = "The program and its arguments: a list, or a string that is split into words with "
-		  "the quotes of a shell. No shell runs it. `${PORT}`, `${HOST}` and `${INSTANCE}` are "
-		  "replaced here and in `env`. A program without a slash is searched in PATH; a relative "
-		  "one with a slash belongs to `directory`." },
+	  .help = "The program and its arguments: a list, or a string that is split into words "
+		  "with the quotes of a shell. No shell runs it. `${PORT}`, `${HOST}` and "
+		  "`${INSTANCE}` are replaced here and in `env`. A program without a slash is "
+		  "searched in PATH; a relative one with a slash belongs to `directory`." },
 	{ "servers", VALUE_SERVERS, AT(servers), NULL, 1, CONFIG_WORKERS_MAX,
 	  .unset = "the app has `command` instead",
 	  .help = "Addresses of workers that drover does not start: `10.0.0.5:3000`, `[::1]:3000`, "
@@ -145,22 +147,20 @@ static const struct key app_rows[] = {
 	  .help = "Runs the workers as this user. Needs a master that runs as root." },
 	{ "env", VALUE_ENV, AT(env), NULL, 0, 1000, .flags = KEY_OWN,
 	  .unset = "only what drover's own environment holds",
-	  .help = "Variables for the workers, besides drover's own environment and those that drover "
-		  "sets: PORT, HOST, INSTANCE and so on." },
-	{ "env_file", VALUE_ENV_FILE, AT(env), NULL, .flags = KEY_OWN,
-	  .unset = "no file is read",
-	  .help = "A file of `NAME=value` lines; `#` begins a comment, a value may stand in quotes. What "
-		  "`env` names wins." },
+	  .help = "Variables for the workers, besides drover's own environment and those that "
+		  "drover sets: PORT, HOST, INSTANCE and so on." },
+	{ "env_file", VALUE_ENV_FILE, AT(env), NULL, .flags = KEY_OWN, .unset = "no file is read",
+	  .help = "A file of `NAME=value` lines; `#` begins a comment, a value may stand in "
+		  "quotes. What `env` names wins." },
 	{ "instances", VALUE_CORES, AT(instances), "auto", 1, CONFIG_WORKERS_MAX, .flags = KEY_OWN,
-	  .help = "How many copies run. `auto`: as many as there are usable cores (CPU affinity and the "
-		  "control group's quota count)." },
+	  .help = "How many copies run. `auto`: as many as there are usable cores (CPU affinity "
+		  "and the control group's quota count)." },
 	{ "bind", VALUE_CHOICE, AT(bind), "port", .choices = bind_names, .flags = KEY_OWN,
-	  .help = "What a worker listens on: `port`, then PORT holds a TCP port on 127.0.0.1; or `unix`, "
-		  "then PORT holds the path of a Unix socket." },
-	{ "ports", VALUE_PORTS, AT(port_min), NULL, .flags = KEY_OWN,
-	  .unset = "the kernel chooses",
-	  .help = "Where internal ports are taken from. Twice as many as instances are needed, since a "
-		  "new worker is ready before an old one goes." },
+	  .help = "What a worker listens on: `port`, then PORT holds a TCP port on 127.0.0.1; or "
+		  "`unix`, then PORT holds the path of a Unix socket." },
+	{ "ports", VALUE_PORTS, AT(port_min), NULL, .flags = KEY_OWN, .unset = "the kernel chooses",
+	  .help = "Where internal ports are taken from. Twice as many as instances are needed, "
+		  "since a new worker is ready before an old one goes." },
 	{ "ready", VALUE_BLOCK, 0, NULL, .sub = &ready_keys, .flags = KEY_OWN },
 	{ "balance", VALUE_CHOICE, AT(balance), "round-robin", .choices = balance_names,
 	  .help = "How a worker is chosen for a request. `round-robin`: each in turn." },
@@ -173,11 +173,17 @@ static const struct key app_rows[] = {
 
 const struct key_table app_keys = {
 	.title = "apps.NAME",
-	.help = "One key per app, named as you like (1 to 63 of `A-Z a-z 0-9 _ -`). An app has either a "
-		"`command`, which drover runs in several instances, or `servers`, which run elsewhere.",
-	.example = "apps:\n  web:\n    command: [node, server.js]\n    directory: /srv/web\n"
-		   "    instances: 4\n  legacy:\n    servers: [10.0.0.5:3000, 10.0.0.6:3000]\n",
-	TABLE(app_rows)
+	.help = "One key per app, named as you like (1 to 63 of `A-Z a-z 0-9 _ -`). An app has "
+		"either a `command`, which drover runs in several instances, or `servers`, which "
+		"run elsewhere.",
+	.example = "apps:\n"
+		   "  web:\n"
+		   "    command: [node, server.js]\n"
+		   "    directory: /srv/web\n"
+		   "    instances: 4\n"
+		   "  legacy:\n"
+		   "    servers: [10.0.0.5:3000, 10.0.0.6:3000]\n",
+	TABLE(app_rows),
 };
 
 /* ---- one entry of routes ---- */
@@ -185,22 +191,23 @@ const struct key_table app_keys = {
 #define AT(field) offsetof(struct cfg_route, field)
 static const struct key route_rows[] = {
 	{ "host", VALUE_HOST, AT(host), NULL, .unset = "every host",
-	  .help = "Host of the request, without port: `example.com`, or `*.example.com` for every name "
-		  "below it." },
+	  .help = "Host of the request, without port: `example.com`, or `*.example.com` for every "
+		  "name below it." },
 	{ "path", VALUE_PREFIX, AT(path), NULL, .unset = "every path",
-	  .help = "Beginning of the path, at a segment border: `/v1` matches `/v1` and `/v1/x`, not "
-		  "`/v10`." },
-	{ "app", VALUE_APP, AT(app), NULL, .flags = KEY_REQUIRED,
-	  .help = "Which app answers." },
+	  .help = "Beginning of the path, at a segment border: `/v1` matches `/v1` and `/v1/x`, "
+		  "not `/v10`." },
+	{ "app", VALUE_APP, AT(app), NULL, .flags = KEY_REQUIRED, .help = "Which app answers." },
 };
 #undef AT
 
 const struct key_table route_keys = {
 	.title = "routes",
-	.help = "A list; the first entry that matches a request decides. Without `routes` everything "
-		"goes to the only app.",
-	.example = "routes:\n  - { host: api.example.com, path: /v1, app: legacy }\n  - { app: web }\n",
-	TABLE(route_rows)
+	.help = "A list; the first entry that matches a request decides. Without `routes` "
+		"everything goes to the only app.",
+	.example = "routes:\n"
+		   "  - { host: api.example.com, path: /v1, app: legacy }\n"
+		   "  - { app: web }\n",
+	TABLE(route_rows),
 };
 
 /* ---- the top of the file ---- */
@@ -223,7 +230,9 @@ static const struct key timeouts_rows[] = {
 };
 
 static const struct key_table timeouts_keys = {
-	.title = "timeouts", .help = "How long each step of a request may take.", TABLE(timeouts_rows)
+	.title = "timeouts",
+	.help = "How long each step of a request may take.",
+	TABLE(timeouts_rows),
 };
 
 static const struct key limits_rows[] = {
@@ -240,24 +249,26 @@ static const struct key limits_rows[] = {
 };
 
 static const struct key_table limits_keys = {
-	.title = "limits", .help = "What a client may send.", TABLE(limits_rows)
+	.title = "limits",
+	.help = "What a client may send.",
+	TABLE(limits_rows),
 };
 
 static const struct key shutdown_rows[] = {
 	{ "lame_duck", VALUE_MS, AT(lame_duck_ms), "0s", 0, HOUR,
-	  .help = "After SIGTERM go on as before for this time, so that a load balancer in front can "
-		  "look elsewhere." },
+	  .help = "After SIGTERM go on as before for this time, so that a load balancer in front "
+		  "can look elsewhere." },
 	{ "soft", VALUE_MS, AT(shutdown_soft_ms), "5s", 0, DAY,
 	  .help = "After this time idle and finished connections are closed hard." },
-	{ "hard", VALUE_MS, AT(shutdown_hard_ms), "10s", 0, DAY,
-	  .help = "After this time the rest is closed, whatever it does; drover then exits with 1." },
+	{ "hard", VALUE_MS, AT(shutdown_hard_ms), "10s", 0,
+	  DAY, .help = "After this time the rest is closed, whatever it does; drover then exits with 1." },
 };
 
 static const struct key_table shutdown_keys = {
 	.title = "shutdown",
-	.help = "The end of drover itself, after SIGTERM, SIGINT or SIGQUIT. The times count from the "
-		"moment when draining begins.",
-	TABLE(shutdown_rows)
+	.help = "The end of drover itself, after SIGTERM, SIGINT or SIGQUIT. The times count from "
+		"the moment when draining begins.",
+	TABLE(shutdown_rows),
 };
 
 static const struct key log_rows[] = {
@@ -268,12 +279,14 @@ static const struct key log_rows[] = {
 	{ "error", VALUE_FILE, AT(log_error), "-",
 	  .help = "What drover itself has to say: a file, `\"-\"` for stderr, or `off`." },
 	{ "level", VALUE_CHOICE, AT(log_level), "info", .choices = level_names,
-	  .help = "Least important line that is written to the error log: `error`, `warn`, `notice`, "
-		  "`info`, `debug`." },
+	  .help = "Least important line that is written to the error log: `error`, `warn`, "
+		  "`notice`, `info`, `debug`." },
 };
 
 static const struct key_table log_keys = {
-	.title = "log", .help = "Files are opened again on SIGUSR1.", TABLE(log_rows)
+	.title = "log",
+	.help = "Files are opened again on SIGUSR1.",
+	TABLE(log_rows),
 };
 
 /* In the order in which they are read: routes name apps. */
@@ -285,23 +298,22 @@ static const struct key config_rows[] = {
 	  .help = "Public addresses: one, or a list. `0.0.0.0:8080`, `8080` (all IPv4 addresses), "
 		  "`[::1]:8080`, `[::]:8080` (all IPv6 addresses), `unix:/run/drover/http.sock`." },
 	{ "balancers", VALUE_CORES, AT(balancers), "auto", 1, CONFIG_BALANCERS_MAX,
-	  .help = "Processes that relay requests. `auto`: one per usable core (CPU affinity and the "
-		  "control group's quota count)." },
+	  .help = "Processes that relay requests. `auto`: one per usable core (CPU affinity and "
+		  "the control group's quota count)." },
 	{ "user", VALUE_USER, AT(user), NULL,
 	  .unset = "`drover` when there is such a user, else `nobody`",
-	  .help = "The balancers run as this user when drover is started as root; otherwise as whoever "
-		  "started it." },
-	{ "apps", VALUE_APPS, AT(apps), NULL, 1, CONFIG_APPS_MAX, .sub = &app_keys, .flags = KEY_REQUIRED,
-	  .help = "What requests are relayed to." },
+	  .help = "The balancers run as this user when drover is started as root; otherwise as "
+		  "whoever started it." },
+	{ "apps", VALUE_APPS, AT(apps), NULL, 1, CONFIG_APPS_MAX, .sub = &app_keys,
+	  .flags = KEY_REQUIRED, .help = "What requests are relayed to." },
 	{ "routes", VALUE_ROUTES, AT(routes), NULL, 1, 1000, .sub = &route_keys,
-	  .unset = "everything goes to the only app",
-	  .help = "Which requests go to which app." },
+	  .unset = "everything goes to the only app", .help = "Which requests go to which app." },
 	{ "timeouts", VALUE_BLOCK, 0, NULL, .sub = &timeouts_keys },
 	{ "limits", VALUE_BLOCK, 0, NULL, .sub = &limits_keys },
 	{ "trust", VALUE_TRUST, AT(trust), "127.0.0.0/8", 0, 1000,
-	  .help = "Peers whose X-Forwarded-* fields are believed and added to; those of all others are "
-		  "replaced. A list of blocks (`10.0.0.0/8`, `::1`) and `unix` for Unix sockets; `[]` "
-		  "trusts nobody." },
+	  .help = "Peers whose X-Forwarded-* fields are believed and added to; those of all others "
+		  "are replaced. A list of blocks (`10.0.0.0/8`, `::1`) and `unix` for Unix "
+		  "sockets; `[]` trusts nobody." },
 	{ "shutdown", VALUE_BLOCK, 0, NULL, .sub = &shutdown_keys },
 	{ "log", VALUE_BLOCK, 0, NULL, .sub = &log_keys },
 	{ "pid_file", VALUE_FILE, AT(pid_file), "off",
@@ -311,10 +323,10 @@ static const struct key config_rows[] = {
 
 const struct key_table config_keys = {
 	.title = "The file",
-	.help = "YAML, so JSON is accepted too. A key that is left out has its default. Relative paths "
-		"are relative to the file.",
+	.help = "YAML, so JSON is accepted too. A key that is left out has its default. Relative "
+		"paths are relative to the file.",
 	.example = "listen: 8080\napps:\n  web:\n    command: [node, server.js]\n",
-	TABLE(config_rows)
+	TABLE(config_rows),
 };
 
 /* ---- finding rows ---- */
@@ -335,5 +347,29 @@ static const char *next_key(const void *arg, size_t i)
 
 const char *key_nearest(const struct key_table *table, const char *name)
 {
+	/* What the same thing is called in nginx, PM2, docker-compose and the like. */
+	static const char *const foreign[][2] = {
+		{ "cwd", "directory" },
+		{ "working_dir", "directory" },
+		{ "workdir", "directory" },
+		{ "script", "command" },
+		{ "cmd", "command" },
+		{ "exec", "command" },
+		{ "workers", "instances" },
+		{ "processes", "instances" },
+		{ "replicas", "instances" },
+		{ "environment", "env" },
+		{ "upstream", "servers" },
+		{ "backends", "servers" },
+		{ "worker_processes", "balancers" },
+		{ "port", "listen" },
+		{ "services", "apps" },
+		{ "kill_timeout", "stop" },
+		{ "pid", "pid_file" },
+		{ "logs", "log" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
+		if (strcmp(foreign[i][0], name) == 0 && key_find(table, foreign[i][1]))
+			return foreign[i][1];
 	return nearest(name, next_key, table);
 }

@@ -26,41 +26,41 @@ enum value_type {
 	VALUE_SCALARS,   /* the types above are read from one scalar by values.c */
 
 	VALUE_BLOCK = VALUE_SCALARS, /* keys of `sub`, in the same struct */
-	VALUE_LISTENS,   /* struct cfg_listen *, size_t */
-	VALUE_ADDRESS,   /* struct cfg_listen, the one this row is part of */
-	VALUE_APPS,      /* struct cfg_app *, size_t */
-	VALUE_ROUTES,    /* struct cfg_route *, size_t */
-	VALUE_APP,       /* uint32_t, index of an app by its name */
-	VALUE_COMMAND,   /* char ** */
-	VALUE_SERVERS,   /* struct addr *, size_t */
-	VALUE_ENV,       /* char **, "NAME=value" */
-	VALUE_ENV_FILE,  /* the same, added to it */
-	VALUE_TRUST,     /* struct addr_block *, size_t */
+	VALUE_LISTENS,               /* struct cfg_listen *, size_t */
+	VALUE_ADDRESS,               /* struct cfg_listen, the one this row is part of */
+	VALUE_APPS,                  /* struct cfg_app *, size_t */
+	VALUE_ROUTES,                /* struct cfg_route *, size_t */
+	VALUE_APP,                   /* uint32_t, index of an app by its name */
+	VALUE_COMMAND,               /* char ** */
+	VALUE_SERVERS,               /* struct addr *, size_t */
+	VALUE_ENV,                   /* char **, "NAME=value" */
+	VALUE_ENV_FILE,              /* the same, added to it */
+	VALUE_TRUST,                 /* struct addr_block *, size_t */
 	VALUE_TYPE_MAX
 };
 
 enum key_flag {
 	KEY_REQUIRED = 1u << 0,
-	KEY_OWN = 1u << 1,  /* only for apps that drover starts: those with a command */
+	KEY_OWN = 1u << 1, /* only for apps that drover starts: those with a command */
 };
 
 struct key_table;
 
 struct key {
 	const char *name;
-	uint32_t type;                /* enum value_type */
-	size_t offset;                /* in the table's struct */
-	const char *fallback;         /* the default as a user would write it; NULL: none */
-	uint64_t min, max;            /* inclusive; of numbers, or of entries in a list */
-	const char *const *choices;   /* VALUE_CHOICE: names in the order of the enum, then NULL */
-	const struct key_table *sub;  /* VALUE_BLOCK, LISTENS, APPS, ROUTES */
-	uint32_t flags;               /* enum key_flag */
-	const char *unset;            /* without a default: what then happens, for the reference */
-	const char *help;             /* sentences for the reference */
+	uint32_t type;               /* enum value_type */
+	size_t offset;               /* in the table's struct */
+	const char *fallback;        /* the default as a user would write it; NULL: none */
+	uint64_t min, max;           /* inclusive; of numbers, or of entries in a list */
+	const char *const *choices;  /* VALUE_CHOICE: names in the order of the enum, then NULL */
+	const struct key_table *sub; /* VALUE_BLOCK, LISTENS, APPS, ROUTES */
+	uint32_t flags;              /* enum key_flag */
+	const char *unset;           /* without a default: what then happens, for the reference */
+	const char *help;            /* sentences for the reference */
 };
 
 struct key_table {
-	const char *title;   /* of the section in the reference: "stop of an app" */
+	const char *title; /* of the section in the reference: "stop of an app" */
 	const char *help;
 	const char *example; /* YAML, or NULL */
 	const struct key *keys;
@@ -84,8 +84,8 @@ static inline void *key_field(const struct key *key, void *base)
 }
 
 /* Limits that more than one row or rule needs. */
-#define CONFIG_APPS_MAX 32       /* half of what the roster holds: old and new side by side */
-#define CONFIG_WORKERS_MAX 512   /* likewise */
+#define CONFIG_APPS_MAX 32     /* half of what the roster holds: old and new side by side */
+#define CONFIG_WORKERS_MAX 512 /* likewise */
 #define CONFIG_BALANCERS_MAX 64
 
 #endif

@@ -18,7 +18,6 @@
 #include "balancer/config/load.h"
 #include "balancer/config/values.h"
 #include "common/fd.h"
-#include "common/log.h"
 #include "common/mem.h"
 
 #define FILE_MAX (1024 * 1024)
@@ -53,8 +52,7 @@ bool load_refuse(struct loader *ld, struct place at, const char *fmt, ...)
 
 /* ---- blocks and their keys ---- */
 
-static bool set_scalar(struct loader *ld, const struct key *key, void *field,
-		       const struct node *node)
+static bool set_scalar(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	const char *wants = value_wants((enum value_type)key->type);
 	if (node->kind != NODE_SCALAR)
@@ -94,7 +92,8 @@ static struct node *overlay(struct loader *ld, const struct key *key)
 		snprintf(digits, sizeof(digits), "%u", ld->over->instances);
 		text = digits;
 	}
-	return text ? tree_scalar(&ld->extra, text, (struct place){ .kind = PLACE_COMMAND_LINE }) : NULL;
+	return text ? tree_scalar(&ld->extra, text, (struct place){ .kind = PLACE_COMMAND_LINE })
+		    : NULL;
 }
 
 /* The app of `drover run -- COMMAND`, and that of `drover run` alone. */
@@ -141,8 +140,10 @@ static void missing(struct loader *ld, const struct key *key, struct place at)
 {
 	load_refuse(ld, at, "%s is missing", key->name);
 	if (key->type == VALUE_APPS)
-		report_hint(ld->report, "write for example\n\n    apps:\n      web:\n"
-					"        command: [node, server.js]\n");
+		report_hint(ld->report, "write for example:\n"
+					"  apps:\n"
+					"    web:\n"
+					"      command: [node, server.js]");
 }
 
 static bool load_key(struct loader *ld, const struct key *key, void *base, const struct node *map,
@@ -182,7 +183,8 @@ static void refuse_unknown(struct loader *ld, const struct key_table *table, con
 		if (key_find(table, name->text))
 			continue;
 		load_refuse(ld, name->at, "unknown key %s", report_quote(name->text, quoted));
-		const char *near = key_nearest(table, name->text);
+		const char *near =
+			ld->report->n_all > REPORT_KEPT ? NULL : key_nearest(table, name->text);
 		if (near)
 			report_hint(ld->report, "did you mean %s?", near);
 	}
@@ -193,6 +195,8 @@ bool load_block(struct loader *ld, const struct key_table *table, void *base,
 {
 	struct place at = map ? map->at : (struct place){ 0 };
 	at.width = 1;
+	if (map == ld->file.root)
+		at.line = 0; /* what is missing there is missing in the file, not on its first line */
 	if (map && map->kind != NODE_MAP)
 		return load_refuse(ld, at, "expected a block of keys, not %s",
 				   map->kind == NODE_LIST ? "a list" : "a single value");
@@ -205,8 +209,10 @@ bool load_block(struct loader *ld, const struct key_table *table, void *base,
 		if (!(key->flags & skip))
 			good = load_key(ld, key, base, map, at) && good;
 		else if (tree_get(map, key->name, &name))
-			good = load_refuse(ld, name->at, "%s has no meaning for an app with servers: "
-					   "drover does not start them", key->name);
+			good = load_refuse(ld, name->at,
+					   "%s has no meaning for an app with servers: drover does "
+					   "not start them",
+					   key->name);
 	}
 	return good;
 }
@@ -244,15 +250,16 @@ static char *read_whole(struct report *r, const char *file, size_t *ret_n)
 	return NULL;
 }
 
-/* The folder of the file, or the current one; absolute. */
+/* The folder of the file, or the current one; absolute.  NULL with errno. */
 static char *directory_of(const char *file)
 {
 	const char *slash = file ? strrchr(file, '/') : NULL;
 	if (slash && file[0] == '/')
-		return slash == file ? mem_must_dup("/") : mem_must_dupn(file, (size_t)(slash - file));
+		return slash == file ? mem_must_dup("/")
+				     : mem_must_dupn(file, (size_t)(slash - file));
 	char *cwd = getcwd(NULL, 0);
 	if (!cwd)
-		die(1, "cannot name the current directory: %s", strerror(errno));
+		return NULL;
 	char *out = slash ? mem_must_printf("%s/%.*s", strcmp(cwd, "/") == 0 ? "" : cwd,
 					    (int)(slash - file), file)
 			  : mem_must_dup(cwd);
@@ -260,7 +267,16 @@ static char *directory_of(const char *file)
 	return out;
 }
 
-/* "/etc/drover/web.yaml" is web; what no name may hold becomes '-'. */
+char *load_name_from(const char *text, size_t n)
+{
+	char *name = mem_must_dupn(n ? text : "-", n == 0 ? 1 : n < 63 ? n : 63);
+	for (char *c = name; *c; c++)
+		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", *c))
+			*c = '-';
+	return name;
+}
+
+/* "/etc/drover/web.yaml" is web. */
 static char *name_of(const char *file)
 {
 	if (!file)
@@ -271,11 +287,7 @@ static char *name_of(const char *file)
 	const char *dot = strrchr(stem, '.');
 	if (dot && dot > stem)
 		n = (size_t)(dot - stem);
-	char *name = mem_must_dupn(stem, n < 63 ? n : 63);
-	for (char *c = name; *c; c++)
-		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", *c))
-			*c = '-';
-	return name;
+	return load_name_from(stem, n);
 }
 
 /* Without routes everything goes to the only app. */
@@ -319,11 +331,17 @@ struct config *config_load(const char *file, const struct config_overrides *over
 	cfg->directory = directory_of(file);
 	cfg->origins = mem_must_alloc(sizeof(*cfg->origins));
 
-	char *text = file ? read_whole(&report, file, &report.n) : NULL;
+	char *text = NULL;
+	if (!cfg->directory)
+		report_add(&report, (struct place){ .kind = PLACE_FILE },
+			   "relative to the current directory, which has no name: %s",
+			   strerror(errno));
+	else if (file)
+		text = read_whole(&report, file, &report.n);
 	size_t bom = text && report.n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 	report.text = text ? text + bom : NULL;
 	report.n -= bom;
-	if (!file || (text && yaml_read(&report, &ld.file)))
+	if (cfg->directory && (!file || (text && yaml_read(&report, &ld.file))))
 		load_all(&ld);
 
 	report_finish(&report, ret_errors);

@@ -12,9 +12,9 @@ struct loader {
 	struct config *cfg;
 	struct report *report;
 	const struct config_overrides *over;
-	struct tree file;   /* what was read */
-	struct tree extra;  /* what stands for defaults and the command line */
-	char where[256];    /* the key that is being read: "apps.web.stop.signal" */
+	struct tree file;  /* what was read */
+	struct tree extra; /* what stands for defaults and the command line */
+	char where[256];   /* the key that is being read: "apps.web.stop.signal" */
 };
 
 /* Goes down to `name` in where; gives what load_leave() needs to come back. */
@@ -28,6 +28,16 @@ bool load_refuse(struct loader *ld, struct place at, const char *fmt, ...) PRINT
  * with a flag in `skip` are left alone and refused when given. */
 bool load_block(struct loader *ld, const struct key_table *table, void *base,
 		const struct node *map, uint32_t skip);
+
+/* A legal name for what may be none: other characters become '-'. */
+char *load_name_from(const char *text, size_t n);
+
+/* "0.0.0.0" and "[::]": every address of the machine. */
+static inline bool addr_is_any(const struct addr *a)
+{
+	return (a->sa.sa_family == AF_INET && a->in.sin_addr.s_addr == htonl(INADDR_ANY)) ||
+	       (a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr));
+}
 
 /* Reads one field that no single scalar holds (fields.c).  False when reported. */
 bool field_set(struct loader *ld, const struct key *key, void *field, const struct node *node);

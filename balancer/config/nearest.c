@@ -46,7 +46,8 @@ const char *nearest(const char *word, nearest_next_f *next, const void *arg)
 		return NULL;
 	fold(a, word, na);
 	const char *best = NULL, *known;
-	unsigned least = (unsigned)na / 3 + 2; /* one slip in a short word, more in a long one */
+	unsigned least =
+		na < 4 ? 2 : (unsigned)na / 3 + 2; /* one slip in a short word, more in a long one */
 	for (size_t i = 0; (known = next(arg, i)); i++) {
 		nb = strlen(known);
 		if (nb > WORD_MAX)

@@ -53,10 +53,14 @@ static void print_section(const struct key_table *table, FILE *out)
 
 void config_reference(FILE *out)
 {
-	fputs("# Configuration reference\n\n"
-	      "Printed by `drover config --reference`, from the tables that read the file.\n\n"
+	fputs("# Configuration reference\n"
+	      "\n"
+	      "Printed by `drover config --reference`, from the tables that read the file.\n"
+	      "\n"
 	      "Sizes: `512`, `16KiB`, `700MiB`, `1GB`. Durations: `500ms`, `10s`, `5m`, `1h`.\n"
-	      "`drover check` checks a file and says what it would run; `drover config` prints the\n"
-	      "values in force and where each comes from.\n", out);
+	      "`drover check` checks a file and says what it would run; `drover config` prints "
+	      "the\n"
+	      "values in force and where each comes from.\n",
+	      out);
 	print_section(&config_keys, out);
 }

@@ -11,7 +11,6 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define REPORT_KEPT 256   /* so that the first ones of the file are among them */
 #define EXCERPT_WIDTH 100 /* columns of the line that are shown */
 #define EXCERPT_LEAD 60   /* of them before the caret, when the line is long */
 #define TAB_WIDTH 4
@@ -50,15 +49,18 @@ static struct cell cell_of(const char *p, size_t n, size_t column)
 	return c;
 }
 
-/* Message and hint: one line, nothing that a terminal would act on. */
-static char *clean(const char *text)
+/* Message and hint: nothing that a terminal would act on.  Line ends only in
+ * hints, which are our own words. */
+static char *clean(const char *text, bool lines)
 {
 	size_t n = strlen(text), used = 0;
-	char *out = mem_must_alloc(n * 6 + 1);
+	char *out = mem_must_alloc(n * sizeof(((struct cell *)0)->shown) + 1);
 	for (size_t i = 0; i < n;) {
 		struct cell c = cell_of(text + i, n - i, 0);
 		if (text[i] == '\t')
 			snprintf(c.shown, sizeof(c.shown), "\\t");
+		if (text[i] == '\n')
+			snprintf(c.shown, sizeof(c.shown), lines ? "\n  " : "\\n");
 		size_t shown = strlen(c.shown);
 		memcpy(out + used, c.shown, shown);
 		used += shown;
@@ -68,12 +70,12 @@ static char *clean(const char *text)
 	return out;
 }
 
-static char *clean_format(const char *fmt, va_list args)
+static char *clean_format(const char *fmt, va_list args, bool lines)
 {
 	char *raw;
 	if (vasprintf(&raw, fmt, args) < 0)
 		die(1, "out of memory");
-	char *out = clean(raw);
+	char *out = clean(raw, lines);
 	free(raw);
 	return out;
 }
@@ -87,8 +89,9 @@ void report_add(struct report *r, struct place at, const char *fmt, ...)
 		r->items = mem_must_alloc(REPORT_KEPT * sizeof(*r->items));
 	va_list args;
 	va_start(args, fmt);
-	r->items[r->n_items] = (struct report_item){
-		.at = at, .order = r->n_items, .message = clean_format(fmt, args) };
+	r->items[r->n_items] = (struct report_item){ .at = at,
+						     .order = r->n_items,
+						     .message = clean_format(fmt, args, false) };
 	va_end(args);
 	r->n_items++;
 }
@@ -101,7 +104,7 @@ void report_hint(struct report *r, const char *fmt, ...)
 	va_list args;
 	va_start(args, fmt);
 	mem_free(item->hint);
-	item->hint = clean_format(fmt, args);
+	item->hint = clean_format(fmt, args, true);
 	va_end(args);
 }
 

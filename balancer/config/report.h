@@ -15,6 +15,7 @@
 #include "common/base.h"
 
 #define REPORT_SHOWN 20 /* errors printed; the rest are counted */
+#define REPORT_KEPT 256 /* errors looked at, so that the first of the file are among them */
 
 enum place_kind {
 	PLACE_DEFAULT = 0, /* nobody wrote it: the tables did */
@@ -45,7 +46,8 @@ struct report {
  * hold any byte: what a terminal should not see is escaped. */
 void report_add(struct report *r, struct place at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* A second line for the error just added: what to write instead. */
+/* Further lines for the error just added: what to write instead.  May hold line
+ * ends, and of the user's words only such as have been checked. */
 void report_hint(struct report *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Gives all errors, in the order of the file; ends the report. */

@@ -12,8 +12,8 @@
 enum node_kind { NODE_SCALAR = 0, NODE_LIST, NODE_MAP, NODE_KIND_MAX };
 
 struct node {
-	uint32_t kind;        /* enum node_kind */
-	bool plain;           /* a scalar without quotes */
+	uint32_t kind; /* enum node_kind */
+	bool plain;    /* a scalar without quotes */
 	struct place at;
 	char *text;           /* scalar: NUL-terminated, no NUL inside */
 	struct node **keys;   /* map: scalars, no two alike */

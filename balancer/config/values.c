@@ -49,22 +49,32 @@ struct unit {
 };
 
 static const struct unit time_units[] = {
-	{ "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 },
+	{ "h", 3600000 },
+	{ "m", 60000 },
+	{ "s", 1000 },
+	{ "ms", 1 },
 };
 
 static const struct unit size_units[] = {
-	{ "GiB", 1ull << 30 }, { "MiB", 1ull << 20 }, { "KiB", 1ull << 10 },
-	{ "GB", 1000000000 },  { "MB", 1000000 },     { "kB", 1000 },        { "B", 1 },
+	{ "GiB", 1ull << 30 },
+	{ "MiB", 1ull << 20 },
+	{ "KiB", 1ull << 10 },
+	{ "GB", 1000000000 },
+	{ "MB", 1000000 },
+	{ "kB", 1000 },
+	{ "B", 1 },
 };
 
 /* What people from elsewhere write, and what they mean here. */
 static const char *const unit_means[][2] = {
-	{ "sec", "s" },   { "secs", "s" },  { "second", "s" }, { "seconds", "s" }, { "S", "s" },
-	{ "min", "m" },   { "mins", "m" },  { "minute", "m" }, { "minutes", "m" }, { "M", "m" },
-	{ "hour", "h" },  { "hours", "h" }, { "H", "h" },      { "msec", "ms" },   { "millis", "ms" },
-	{ "k", "KiB" },   { "K", "KiB" },   { "m", "MiB" },    { "M", "MiB" },     { "g", "GiB" },
-	{ "G", "GiB" },   { "KB", "kB" },   { "kb", "kB" },    { "mb", "MB" },     { "gb", "GB" },
-	{ "kib", "KiB" }, { "mib", "MiB" }, { "gib", "GiB" },  { "b", "B" },
+	{ "sec", "s" },     { "secs", "s" },  { "second", "s" },  { "seconds", "s" },
+	{ "S", "s" },       { "min", "m" },   { "mins", "m" },    { "minute", "m" },
+	{ "minutes", "m" }, { "M", "m" },     { "hour", "h" },    { "hours", "h" },
+	{ "H", "h" },       { "msec", "ms" }, { "millis", "ms" }, { "k", "KiB" },
+	{ "K", "KiB" },     { "m", "MiB" },   { "M", "MiB" },     { "g", "GiB" },
+	{ "G", "GiB" },     { "KB", "kB" },   { "kb", "kB" },     { "mb", "MB" },
+	{ "gb", "GB" },     { "kib", "KiB" }, { "mib", "MiB" },   { "gib", "GiB" },
+	{ "b", "B" },
 };
 
 static const struct unit *find_unit(const struct unit *units, size_t n, const char *name)
@@ -79,7 +89,8 @@ static void print_amount(uint64_t value, const struct unit *units, size_t n, FIL
 {
 	for (size_t i = 0; i < n; i++) {
 		if (value % units[i].factor == 0 && value != 0) {
-			fprintf(out, "%llu%s", (unsigned long long)(value / units[i].factor), units[i].name);
+			fprintf(out, "%llu%s", (unsigned long long)(value / units[i].factor),
+				units[i].name);
 			return;
 		}
 	}
@@ -240,12 +251,13 @@ static bool parse_signal(struct parse *p)
 			return true;
 		}
 	}
-	known = nearest(strncasecmp(p->text, "SIG", 3) == 0 ? p->text + 3 : p->text, next_signal, NULL);
+	known = nearest(strncasecmp(p->text, "SIG", 3) == 0 ? p->text + 3 : p->text, next_signal,
+			NULL);
 	if (known)
 		hint(p, "did you mean SIG%s?", known);
 	else
-		hint(p, "known: SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGABRT, "
-			"SIGALRM, SIGKILL");
+		hint(p, "known: SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, "
+			"SIGABRT, SIGALRM, SIGKILL");
 	return refuse(p, "is not %s", value_wants(VALUE_SIGNAL));
 }
 
@@ -269,7 +281,8 @@ static bool parse_choice(struct parse *p)
 	const char *near = nearest(p->text, next_choice, choices);
 	if (near)
 		hint(p, "did you mean %s?", near);
-	return refuse(p, choices[1] ? "is not one of: %s" : "is not known here; the only choice is %s",
+	return refuse(p,
+		      choices[1] ? "is not one of: %s" : "is not known here; the only choice is %s",
 		      list);
 }
 
@@ -286,7 +299,8 @@ static bool parse_name(struct parse *p)
 {
 	size_t n = strlen(p->text);
 	if (n == 0 || n > 63 ||
-	    p->text[strspn(p->text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")])
+	    p->text[strspn(p->text,
+			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")])
 		return refuse(p, "is not a name; names are 1 to 63 of A-Z a-z 0-9 _ -");
 	return keep(p, mem_must_dup(p->text));
 }
@@ -312,6 +326,9 @@ static bool parse_path(struct parse *p)
 {
 	if (bad_path(p->text))
 		return refuse(p, "is not a path");
+	if (p->text[0] == '~')
+		return refuse(p,
+			      "begins with ~, which only a shell replaces; write the whole path");
 	const char *rest = p->text;
 	while (rest[0] == '.' && rest[1] == '/')
 		rest += 2;
@@ -325,6 +342,18 @@ static bool parse_path(struct parse *p)
 
 static bool parse_file(struct parse *p)
 {
+	/* What other programs know, and what here would silently become a file. */
+	static const char *const foreign[][2] = {
+		{ "stdout", "\"-\"" }, { "stderr", "\"-\"" }, { "no", "off" },
+		{ "none", "off" },     { "false", "off" },    { "null", "off" },
+		{ "true", "\"-\"" },   { "on", "\"-\"" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(foreign); i++) {
+		if (strcmp(p->text, foreign[i][0]) != 0)
+			continue;
+		hint(p, "write %s; a file of this name would be ./%s", foreign[i][1], p->text);
+		return refuse(p, "is not %s", value_wants(VALUE_FILE));
+	}
 	if (strcmp(p->text, "off") == 0)
 		return keep(p, NULL);
 	if (strcmp(p->text, "-") == 0)
@@ -337,7 +366,8 @@ static bool parse_host(struct parse *p)
 	const char *name = strncmp(p->text, "*.", 2) == 0 ? p->text + 2 : p->text;
 	if (strchr(name, '*')) {
 		hint(p, "leave host out to match every host");
-		return refuse(p, "has a * that is not the first label; only *.example.com is known");
+		return refuse(p,
+			      "has a * that is not the first label; only *.example.com is known");
 	}
 	if (name[0] == '[' ? name[strcspn(name, "]")] && name[strcspn(name, "]") + 1] == ':'
 			   : strchr(name, ':') != NULL)
@@ -345,8 +375,9 @@ static bool parse_host(struct parse *p)
 	if (strchr(name, '/'))
 		return refuse(p, "is not a host: the path goes under its own key, path");
 	size_t n = strlen(name);
-	if (n == 0 || n > 253 || name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-						   "0123456789.-_[]:")])
+	if (n == 0 || n > 253 ||
+	    name[strspn(name,
+			"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_[]:")])
 		return refuse(p, "is not %s", value_wants(VALUE_HOST));
 	char *lower = mem_must_dup(p->text);
 	for (char *c = lower; *c; c++)
@@ -364,7 +395,8 @@ static bool parse_prefix(struct parse *p)
 		return refuse(p, "has a *, which has no meaning: /v1 matches /v1 and all below it");
 	for (const unsigned char *s = (const unsigned char *)p->text; *s; s++)
 		if (*s <= 0x20 || *s >= 0x7f)
-			return refuse(p, "must be written as it is sent: blanks and non-ASCII as %%XX");
+			return refuse(
+				p, "must be written as it is sent: blanks and non-ASCII as %%XX");
 	return keep(p, mem_must_dup(p->text));
 }
 
@@ -466,7 +498,8 @@ bool value_owns_text(enum value_type type)
 
 static bool plain_is_safe(const char *text)
 {
-	static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./@+%=:-";
+	static const char safe[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./@+%=:-";
 	size_t n = strlen(text);
 	return n > 0 && text[strspn(text, safe)] == '\0' && !strchr("@%=:-", text[0]) &&
 	       text[n - 1] != ':';
@@ -484,6 +517,8 @@ void value_print_text(const char *text, FILE *out)
 		size_t len = utf8_decode(text + i, n - i, &code);
 		if (text[i] == '"' || text[i] == '\\')
 			fprintf(out, "\\%c", text[i]);
+		else if (text[i] == '\n' || text[i] == '\t')
+			fputs(text[i] == '\n' ? "\\n" : "\\t", out);
 		else if (len && utf8_printable(code))
 			fwrite(text + i, 1, len, out);
 		else

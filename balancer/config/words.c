@@ -74,7 +74,7 @@ char **words_split(const char *text, char why[static WORDS_WHY_MAX])
 	char **words = NULL;
 	size_t n = 0;
 	for (const char *p = text + strspn(text, BLANKS); *p; p += strspn(p, BLANKS)) {
-		const char *operator = NULL;
+		const char *operator= NULL;
 		char *word = mem_must_alloc(strlen(p) + 1);
 		bool good = take_word(&p, word, &operator);
 		words = words_push(words, n++, word);
@@ -82,11 +82,13 @@ char **words_split(const char *text, char why[static WORDS_WHY_MAX])
 			snprintf(why, WORDS_WHY_MAX, "a quote is not closed");
 		else if (!good)
 			snprintf(why, WORDS_WHY_MAX,
-				 "no shell runs the command, so %c has no meaning; put it in quotes, or run "
-				 "a shell: [sh, -c, \"...\"]", *operator);
+				 "no shell runs the command, so %c has no meaning; put it in "
+				 "quotes, or run a shell: [sh, -c, \"...\"]",
+				 *operator);
 		else if (n == 1 && is_assignment(text + strspn(text, BLANKS)))
-			snprintf(why, WORDS_WHY_MAX,
-				 "no shell runs the command: variables in front of it go under env");
+			snprintf(
+				why, WORDS_WHY_MAX,
+				"no shell runs the command: variables in front of it go under env");
 		else
 			continue;
 		words_free(words);

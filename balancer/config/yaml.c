@@ -46,7 +46,8 @@ struct builder {
 
 static struct place place_of(const yaml_mark_t *from, const yaml_mark_t *to)
 {
-	struct place at = { .kind = PLACE_FILE, .line = (uint32_t)from->line + 1,
+	struct place at = { .kind = PLACE_FILE,
+			    .line = (uint32_t)from->line + 1,
 			    .column = (uint32_t)from->column + 1 };
 	if (from->line == to->line)
 		at.width = (uint32_t)(to->column - from->column);
@@ -69,13 +70,15 @@ static bool check_bytes(struct report *r)
 		uint32_t code;
 		size_t len = utf8_decode(r->text + i, r->n - i, &code);
 		if (len == 0) {
-			report_add(r, at, "byte 0x%02x is not valid UTF-8", (unsigned char)r->text[i]);
+			report_add(r, at, "byte 0x%02x is not valid UTF-8",
+				   (unsigned char)r->text[i]);
 			report_hint(r, "save the file as UTF-8");
 			return false;
 		}
 		if (!legal(code)) {
 			report_add(r, at, "character U+%04X is not allowed", code);
-			report_hint(r, "in double quotes it can be written as \"\\u%04X\"", code & 0xffff);
+			report_hint(r, "in double quotes it can be written as \"\\u%04X\"",
+				    code & 0xffff);
 			return false;
 		}
 		if (code == '\n' || code == 0x85 || code == 0x2028 || code == 0x2029 ||
@@ -117,12 +120,13 @@ static const struct remedy remedies[] = {
 	  "put a value that begins with * or & in quotes" },
 	{ "mapping values are not allowed in this context", '\0',
 	  "check the indentation; a value with \": \" in it needs quotes" },
-	{ "did not find expected key", '\0',
-	  "its indentation fits none of the lines above; what belongs together begins in one column" },
+	{ "did not find expected key",
+	  '\0', "its indentation fits none of the lines above; what belongs together begins in one column" },
 	{ "could not find expected ':'", '\0', "a key is followed by \": \" and its value" },
 	{ "did not find expected '-' indicator", '\0',
 	  "every entry of a list begins with \"- \" in the same column" },
-	{ "found undefined alias", '\0', "an anchor (&name) must come before its alias (*name)" },
+	{ "block sequence entries are not allowed in this context", '\0',
+	  "a list begins on its own line; a lone - as a value needs quotes: \"-\"" },
 };
 
 static void report_syntax(struct builder *b)
@@ -293,8 +297,7 @@ static bool add_anchor(struct builder *b, const yaml_char_t *name, struct node *
 		report_add(b->report, node->at, "more than %d anchors in one file", ANCHORS_MAX);
 		return false;
 	}
-	b->anchors[b->n_anchors++] =
-		(struct anchor){ mem_must_dup((const char *)name), node, open };
+	b->anchors[b->n_anchors++] = (struct anchor){ mem_must_dup((const char *)name), node, open };
 	return true;
 }
 
@@ -383,10 +386,8 @@ static bool on_event(struct builder *b, const yaml_event_t *e)
 			return true;
 		report_add(b->report, at, "a second document begins here; one file is one document");
 		return false;
-	case YAML_SCALAR_EVENT:
-		return on_scalar(b, e, at);
-	case YAML_ALIAS_EVENT:
-		return on_alias(b, e, at);
+	case YAML_SCALAR_EVENT: return on_scalar(b, e, at);
+	case YAML_ALIAS_EVENT: return on_alias(b, e, at);
 	case YAML_SEQUENCE_START_EVENT:
 		return no_tag(b, e->data.sequence_start.tag, at) &&
 		       open_node(b, NODE_LIST, at, e->data.sequence_start.anchor);
@@ -394,10 +395,8 @@ static bool on_event(struct builder *b, const yaml_event_t *e)
 		return no_tag(b, e->data.mapping_start.tag, at) &&
 		       open_node(b, NODE_MAP, at, e->data.mapping_start.anchor);
 	case YAML_SEQUENCE_END_EVENT:
-	case YAML_MAPPING_END_EVENT:
-		return close_node(b);
-	default:
-		return true;
+	case YAML_MAPPING_END_EVENT: return close_node(b);
+	default: return true;
 	}
 }
 
