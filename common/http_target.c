@@ -53,10 +53,11 @@ static bool port_valid(struct slice s)
 
 bool http_authority_valid(struct slice s)
 {
-	const char *end = s.p + s.n, *host_end;
+	const char *end, *host_end;
 
 	if (s.n == 0)
 		return false;
+	end = s.p + s.n;
 	if (s.p[0] == '[') {
 		host_end = memchr(s.p, ']', s.n);
 		if (!host_end || !ipv6_valid((struct slice){ s.p + 1, (size_t)(host_end - s.p) - 1 }))
