@@ -87,6 +87,8 @@ static bool better(const struct wish *a, const struct wish *b)
 {
 	if (a->q != b->q)
 		return a->q > b->q;
+	if (a->q == 0)
+		return false; /* neither is wanted */
 	if (a->specificity != b->specificity)
 		return a->specificity > b->specificity;
 	return a->place < b->place;
