@@ -137,6 +137,8 @@ void status_begin(struct connection *c, const struct ask *ask)
 		return;
 	if (code < 200)
 		reply_text(c, 400, "code takes a final status, 200 to 599\n");
+	else if (code == 205) /* RFC 9110 15.3.6: no content */
+		reply_whole(c, 205, NULL, (struct slice){ 0 }, (struct slice){ 0 });
 	else
 		reply_text(c, (uint16_t)code, "status %u\n", (unsigned)code);
 }

@@ -56,7 +56,7 @@ static const char *type_of(const char *name)
 static int open_beneath(int root, const char *name, uint64_t flags)
 {
 	struct open_how how = {
-		.flags = flags | O_CLOEXEC | O_NOCTTY,
+		.flags = flags | O_CLOEXEC,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd = -1;
@@ -260,7 +260,7 @@ static void send_file(struct connection *c, const struct ask *ask, int fd, const
 static int open_and_stat(struct connection *c, const char *name, struct stat *ret_st)
 {
 	/* O_NONBLOCK: a pipe without a writer would stop us for ever. */
-	int fd = open_beneath(c->server->settings->root, name, O_RDONLY | O_NONBLOCK);
+	int fd = open_beneath(c->server->settings->root, name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 
 	if (fd >= 0 && fstat(fd, ret_st) < 0)
 		fd_close(&fd);

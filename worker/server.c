@@ -199,7 +199,6 @@ static void on_signal(evutil_socket_t signo, short what, void *arg)
 static void open_listener(struct server *s)
 {
 	const struct addr *a = &s->settings->address;
-	struct addr bound = *a;
 	char text[ADDR_TEXT_MAX];
 	enum err e = fd_listen(a, false, BACKLOG, 0666, &s->listener);
 
@@ -213,7 +212,17 @@ static void open_listener(struct server *s)
 			s->socket_dev = st.st_dev;
 			s->socket_ino = st.st_ino;
 		}
-	} else {
+	}
+}
+
+/* Where we can be reached: the kernel may have chosen the port.  Said last, so
+ * that who waits for it finds everything in place, signals too. */
+static void announce(const struct server *s)
+{
+	struct addr bound = s->settings->address;
+	char text[ADDR_TEXT_MAX];
+
+	if (!addr_is_unix(&bound)) {
 		bound.len = sizeof(bound.in6);
 		if (getsockname(s->listener, &bound.sa, &bound.len) < 0)
 			die(EXIT_FAILED, "cannot read the address of a socket: %s", strerror(errno));
@@ -274,6 +283,7 @@ int server_run(const struct settings *settings)
 	s->started_us = clock_now_us();
 	open_listener(s);
 	start_events(s);
+	announce(s);
 	while (!s->stopped) {
 		if (event_base_loop(s->base, EVLOOP_ONCE) < 0)
 			die(EXIT_FAILED, "the event loop failed: %s", strerror(errno));

@@ -40,12 +40,12 @@ def pattern(n):
 class Worker:
 	"""Started with --port 0 unless `env` or the arguments say where to listen."""
 
-	def __init__(self, *args, env=None, descriptors=None):
+	def __init__(self, *args, env=None, descriptors=None, wrapper=()):
 		env = dict(env or {})
 		placed = 'PORT' in env or '--port' in args
 		self.log_file = tempfile.TemporaryFile()
 		self.process = subprocess.Popen(
-			[WORKER, *([] if placed else ['--port', '0']), *args], env=environment(env),
+			[*wrapper, WORKER, *([] if placed else ['--port', '0']), *args], env=environment(env),
 			stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log_file, start_new_session=True,
 			preexec_fn=descriptors and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors,) * 2)))
 		try:
