@@ -205,14 +205,6 @@ uint16_t addr_port(const struct addr *a)
 
 /* ---- blocks ------------------------------------------------------------ */
 
-static void mask_block(struct addr_block *b)
-{
-	for (unsigned i = 0; i < sizeof(b->bytes); i++) {
-		unsigned kept = b->bits > i * 8 ? MIN(b->bits - i * 8u, 8u) : 0;
-		b->bytes[i] &= (uint8_t)(0xff00u >> kept);
-	}
-}
-
 /* A block of v4-mapped addresses becomes the v4 block it means. */
 static void unmap_block(struct addr_block *b)
 {
@@ -251,7 +243,6 @@ enum err addr_block_parse(struct slice text, struct addr_block *ret_block)
 			return e;
 	}
 	b.bits = (uint8_t)bits;
-	mask_block(&b);
 	unmap_block(&b);
 	*ret_block = b;
 	return ERR_OK;

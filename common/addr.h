@@ -44,8 +44,8 @@ bool addr_equal(const struct addr *a, const struct addr *b);
 uint16_t addr_port(const struct addr *a); /* host order; 0 for Unix sockets */
 static inline bool addr_is_unix(const struct addr *a) { return a->sa.sa_family == AF_UNIX; }
 
-/* A block of addresses, "10.0.0.0/8", "::1", "unix".  Bits past the prefix are
- * cleared, and v4-mapped blocks are kept as the v4 blocks they mean. */
+/* A block of addresses, "10.0.0.0/8", "::1", "unix".  Bits past the prefix mean
+ * nothing; v4-mapped blocks are kept as the v4 blocks they mean. */
 struct addr_block {
 	uint8_t family_unix; /* matches every Unix peer */
 	uint8_t is_v6;

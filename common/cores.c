@@ -118,14 +118,14 @@ uint32_t proc_cgroup_cores(const char *root)
 
 	snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
 	struct slice rest = read_file(path, text, sizeof(text));
-	/* cgroups(7): "hierarchy:controllers:path"; v2 has no controllers here. */
+	/* cgroups(7): "hierarchy:controllers:path"; v2 is hierarchy 0. */
 	while (rest.n) {
 		struct slice line = cut(&rest, '\n');
 		struct slice number = cut(&line, ':');
 		struct slice controllers = cut(&line, ':'), controller;
 		uint32_t cores = 0;
 
-		if (slice_eq(number, SLICE("0")) && controllers.n == 0)
+		if (slice_eq(number, SLICE("0")))
 			cores = least_cores(root, "", line);
 		while (slice_next_item(&controllers, &controller)) {
 			if (slice_eq(controller, SLICE("cpu")))

@@ -53,7 +53,8 @@ static enum err channel_err(void)
 	case EAGAIN:
 		return ERR_AGAIN;
 	case EPIPE:
-	case ECONNRESET: /* closed with our messages unread */
+	case ECONNRESET:   /* closed with our messages unread */
+	case ECONNREFUSED: /* closing at this very moment, as older kernels say it */
 		return ERR_CLOSED;
 	default:
 		return ERR_SYS;

@@ -313,6 +313,8 @@ static void test_block_has(void **state)
 		{ "::ffff:10.0.0.0/104", "[::ffff:10.1.2.3]:1", true },
 		{ "::ffff:10.0.0.0/104", "11.1.2.3:1", false },
 		{ "::ffff:0:0/96", "1.2.3.4:1", true },
+		{ "::ffff:0:0/80", "[::1]:1", true }, /* more than the v4-mapped ones */
+		{ "::ffff:0:0/80", "1.2.3.4:1", false },
 		{ "::1", "[::1]:1", true },
 		{ "::1", "[::2]:1", false },
 		{ "::1", "0.0.0.1:1", false },

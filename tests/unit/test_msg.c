@@ -222,6 +222,25 @@ static void test_no_room_for_the_descriptor(void **state)
 	assert_int_equal(pair_err, ERR_FD_LIMIT);
 }
 
+/* Nor may a message pass whose surplus descriptor only found no room. */
+static void test_surplus_that_found_no_room(void **state)
+{
+	struct msg m = { .type = MSG_READY };
+	struct rlimit old, tight;
+	int fd = 4711;
+
+	(void)state;
+	send_raw(ends[1], &m, sizeof(m), 1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	tight = old;
+	tight.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	enum err e = msg_recv(ends[0], MSG_UP, &m, &fd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(e, ERR_PROTOCOL);
+	assert_int_equal(fd, 4711);
+}
+
 static void test_nothing_there(void **state)
 {
 	struct msg m;
@@ -304,6 +323,7 @@ int main(void)
 		case_of(test_refused),
 		case_of(test_wrong_descriptor_counts_for_a_type_with_one),
 		case_of(test_no_room_for_the_descriptor),
+		case_of(test_surplus_that_found_no_room),
 		case_of(test_nothing_there),
 		case_of(test_full),
 		case_of(test_other_side_gone),

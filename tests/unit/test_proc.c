@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,15 +73,15 @@ static int become_for_good(void *arg)
 	const struct proc_user *nobody = arg;
 	struct proc_user root = { .uid = 0, .gid = 0, .name = "root", .set = true };
 	struct proc_user unset = { .uid = 0, .set = false };
-	gid_t groups[64];
+	gid_t groups[64] = { 0, 1 };
 
-	if (proc_become(nobody))
+	if (setgroups(2, groups) != 0 || proc_become(nobody))
 		return 1;
 	if (getuid() != nobody->uid || geteuid() != nobody->uid || getgid() != nobody->gid)
 		return 2;
 	int n = getgroups(64, groups);
 	for (int i = 0; i < n; i++) {
-		if (groups[i] == 0)
+		if (groups[i] == 0 || groups[i] == 1)
 			return 3;
 	}
 	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0)
@@ -150,16 +151,18 @@ static void run_title(const char *name, char *text, size_t room)
 static void test_title(void **state)
 {
 	static char huge[3000];
-	char text[8192];
+	char text[8192], last_line[256];
 
 	(void)state;
+	snprintf(last_line, sizeof(last_line), "title still here %s\n", strrchr(self, '/') + 1);
 	run_title("drover: balancer 1", text, sizeof(text));
-	assert_string_equal(text, "drover: balancer 1\ntitle still here test_proc\n");
+	assert_memory_equal(text, "drover: balancer 1\n", 19);
+	assert_string_equal(text + 19, last_line);
 	/* Longer than its own place in argv, it uses what is left of all. */
 	memset(huge, 'x', sizeof(huge) - 1);
 	run_title(huge, text, sizeof(text));
 	assert_memory_equal(text, huge, sizeof(huge) - 1);
-	assert_string_equal(text + sizeof(huge) - 1, "\ntitle still here test_proc\n");
+	assert_string_equal(text + sizeof(huge), last_line);
 }
 
 /* A title that finds no room is cut, and nothing beyond is touched. */

@@ -123,47 +123,61 @@ static void on_signal(int signo)
 	(void)signo;
 }
 
-static void test_what_a_child_gets(void **state)
+/* Runs "facts" in surroundings of which nothing must come through. */
+static void run_facts(int stdin_fd, char *text, size_t room)
 {
 	char *const argv[] = { self, (char *)"facts", NULL };
 	char *const env[] = { (char *)"PORT=8080", (char *)"EMPTY=", NULL };
-	struct proc_spec spec = { .argv = argv, .env = env, .directory = "/", .stdin_fd = -1 };
+	struct proc_spec spec = { .argv = argv, .env = env, .directory = "/",
+				  .stdin_fd = stdin_fd };
+	const int ignored[] = { SIGUSR1, SIGPIPE, SIGRTMIN + 3 };
 	struct proc_failure failure;
-	char text[4096];
 	int status = -1, stray[3];
 	sigset_t block, old, after;
 
-	(void)state;
-	/* All that must not come through. */
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
 		stray[i] = fcntl(0, F_DUPFD, 50 * (i + 1));
-	signal(SIGUSR1, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
+		signal(ignored[i], SIG_IGN);
+	}
 	signal(SIGUSR2, on_signal);
-	signal(SIGRTMAX, SIG_IGN);
 	sigemptyset(&block);
 	sigaddset(&block, SIGTERM);
 	sigaddset(&block, SIGRTMIN);
 	sigprocmask(SIG_BLOCK, &block, &old);
 	mode_t mask = umask(0123);
 
-	enum err e = run(&spec, text, sizeof(text), &status, &failure);
+	enum err e = run(&spec, text, room, &status, &failure);
 
 	umask(mask);
 	sigprocmask(SIG_SETMASK, &old, &after);
-	signal(SIGUSR1, SIG_DFL);
-	signal(SIGPIPE, SIG_DFL);
 	signal(SIGUSR2, SIG_DFL);
-	signal(SIGRTMAX, SIG_DFL);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
+		signal(ignored[i], SIG_DFL);
 		fd_close(&stray[i]);
+	}
 	assert_int_equal(e, ERR_OK);
 	assert_int_equal(status, 0);
-	assert_string_equal(text, "fds 0 1 2\nstdin /dev/null\ngroup own\n"
-				  "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
-				  "env PORT=8080\nenv EMPTY=\ndirectory /\numask 123\n");
 	assert_true(sigismember(&after, SIGTERM)); /* ours is as it was */
 	assert_false(sigismember(&after, SIGINT));
+}
+
+#define FACTS(stdin)                                                                      \
+	"fds 0 1 2\nstdin " stdin "\ngroup own\n"                                         \
+	"SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"                         \
+	"env PORT=8080\nenv EMPTY=\ndirectory /\numask 123\n"
+
+static void test_what_a_child_gets(void **state)
+{
+	char text[4096];
+
+	(void)state;
+	run_facts(-1, text, sizeof(text));
+	assert_string_equal(text, FACTS("/dev/null"));
+	/* Its source is not close-on-exec, and is still only there as 0. */
+	int zero = open("/dev/zero", O_RDONLY);
+	run_facts(zero, text, sizeof(text));
+	assert_string_equal(text, FACTS("/dev/zero"));
+	fd_close(&zero);
 }
 
 static void test_group_stands_on_return(void **state)
