@@ -1,0 +1,373 @@
+/* Apps and their releases; in the master.  What a worker's end means for its
+ * app is decided here: back-off, budget, going back to the release before.
+ * Which workers start and stop is decided in reconcile.c. */
+#include "balancer/master/app.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balancer/master/balancer_proc.h"
+#include "balancer/master/core.h"
+#include "balancer/master/generation.h"
+#include "balancer/master/reconcile.h"
+#include "balancer/master/worker_proc.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define FAILED_STARTS_BELIEVED 2 /* in a row; after one more requests do not wait */
+#define PASSES 8                 /* of reconcile in one turn */
+
+/* ---- releases ----------------------------------------------------------- */
+
+struct release *release_hold(struct release *r)
+{
+	r->holders++;
+	return r;
+}
+
+struct release *release_drop(struct release *r)
+{
+	if (!r || --r->holders > 0)
+		return NULL;
+	r->config = config_ref_drop(r->config);
+	mem_free(r);
+	return NULL;
+}
+
+static void aim_at(struct app *a, struct release *r)
+{
+	struct release *before = a->target;
+
+	a->target = r ? release_hold(r) : NULL;
+	a->wanted = r && r->conf->command ? r->conf->instances : 0;
+	release_drop(before);
+	app_mark(a);
+}
+
+static void start_release(struct app *a, struct config_ref *config, const struct cfg_app *conf)
+{
+	struct release *r = mem_alloc_zero(sizeof(*r));
+
+	if (!r) {
+		log_error("app %s: out of memory: the release that runs is kept", a->name);
+		return;
+	}
+	r->config = config_ref_hold(config);
+	r->conf = conf;
+	r->number = ++a->last_release;
+	/* A new release is judged by its own ends. */
+	for (uint32_t i = 0; i < a->n_instances; i++) {
+		backoff_history_fini(&a->instances[i].history);
+		a->instances[i] = (struct instance){ .failing = false };
+	}
+	aim_at(a, r);
+}
+
+/* ---- apps --------------------------------------------------------------- */
+
+static struct app *find_app(struct master *m, const char *name)
+{
+	list_each(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		if (strcmp(a->name, name) == 0)
+			return a;
+	}
+	return NULL;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	app_mark(arg);
+}
+
+static struct app *new_app(struct master *m, const struct cfg_app *conf)
+{
+	struct app *a = mem_alloc_zero(sizeof(*a));
+	char *name = mem_alloc(strlen(conf->name) + 1);
+	uint32_t id = m->next_app_id + 1;
+
+	if (!a || !name || slots_add_app(&m->slots, id, conf->name)) {
+		logs_complain(&m->logs, a && name ? "there are too many apps (%s): at most %d, counting those "
+			      "whose last connections are still being finished" :
+			      "out of memory for app %s (at most %d apps)", conf->name, ROSTER_APPS);
+		mem_free(a);
+		mem_free(name);
+		return NULL;
+	}
+	m->next_app_id = id;
+	a->m = m;
+	a->id = id;
+	a->name = strcpy(name, conf->name);
+	list_init(&a->workers);
+	master_event(m, &a->ev_retry, -1, EV_TIMEOUT, on_retry, a);
+	list_push_back(&m->apps, &a->link);
+	/* Its first requests may come before its first worker is spawned. */
+	slots_set_app(&m->slots, id, conf->command ? conf->instances : 0, 0);
+	return a;
+}
+
+static void free_app(struct app *a)
+{
+	slots_remove_app(&a->m->slots, a->id);
+	event_del(&a->ev_retry);
+	list_remove(&a->link);
+	release_drop(a->target);
+	for (uint32_t i = 0; i < a->n_instances; i++)
+		backoff_history_fini(&a->instances[i].history);
+	mem_free(a->instances);
+	mem_free(a->name);
+	mem_free(a);
+}
+
+void app_mark(struct app *a)
+{
+	a->dirty = true;
+}
+
+struct instance *app_instance(struct app *a, uint32_t instance)
+{
+	if (instance >= a->n_instances) {
+		uint32_t n = MAX(instance + 1, a->wanted);
+		struct instance *grown = mem_alloc_zero(n * sizeof(*grown));
+		if (!grown)
+			return NULL;
+		if (a->n_instances)
+			memcpy(grown, a->instances, a->n_instances * sizeof(*grown));
+		mem_free(a->instances);
+		a->instances = grown;
+		a->n_instances = n;
+	}
+	return &a->instances[instance];
+}
+
+enum err apps_identify(struct master *m, struct config *cfg)
+{
+	for (size_t i = 0; i < cfg->n_apps; i++) {
+		struct app *a = find_app(m, cfg->apps[i].name);
+		if (!a)
+			a = new_app(m, &cfg->apps[i]);
+		if (!a)
+			return ERR_FULL;
+		cfg->apps[i].id = a->id;
+	}
+	return ERR_OK;
+}
+
+void apps_release(struct master *m, struct config_ref *config)
+{
+	list_each(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		const struct cfg_app *conf = config_app(config->cfg, a->name);
+		a->in_config = conf != NULL;
+		if (conf)
+			start_release(a, config, conf);
+	}
+}
+
+void apps_retire_unknown(struct master *m)
+{
+	list_each_safe(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		if (a->in_config || generations_know_app(m, a->id))
+			continue;
+		if (a->target) {
+			log_notice("app %s has left the configuration: stopping its workers", a->name);
+			aim_at(a, NULL);
+		} else if (list_empty(&a->workers)) {
+			free_app(a);
+		}
+	}
+}
+
+static void publish_coming(struct app *a)
+{
+	if (a->target)
+		slots_set_app(&a->m->slots, a->id, reconcile_coming(a), a->target->number);
+}
+
+void apps_turn(struct master *m)
+{
+	/* First what is known already: a worker that is DOWN, one that is coming;
+	 * spawning takes its time. */
+	list_each(it, &m->apps)
+		if (list_entry(it, struct app, link)->dirty)
+			publish_coming(list_entry(it, struct app, link));
+	master_publish(m);
+	balancers_tell_roster(m);
+	list_each(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		for (int pass = 0; a->dirty && pass < PASSES; pass++) {
+			a->dirty = false;
+			reconcile(a);
+			publish_coming(a);
+		}
+	}
+}
+
+enum err apps_boot(struct master *m)
+{
+	list_each(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		if (!a->target->conf->user && geteuid() == 0 && a->target->conf->command)
+			log_warn("app %s: its workers run as root; name a user in its configuration",
+				 a->name);
+		for (uint32_t i = 0; i < a->wanted; i++) {
+			enum err e = worker_start(a, a->target, i);
+			if (e)
+				return e;
+		}
+		app_mark(a);
+	}
+	return ERR_OK;
+}
+
+bool apps_empty(const struct master *m)
+{
+	list_each(it, &m->apps)
+		if (!list_empty(&list_entry(it, struct app, link)->workers))
+			return false;
+	return true;
+}
+
+bool apps_tell_all(struct master *m, int event)
+{
+	list_each(it, &m->apps)
+		list_each_safe(at, &list_entry(it, struct app, link)->workers)
+			worker_event(list_entry(at, struct worker, link), (enum worker_event)event);
+	return apps_empty(m);
+}
+
+void apps_change_instances(struct master *m, int by)
+{
+	list_each(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		if (!a->target || !a->target->conf->command)
+			continue;
+		if ((by < 0 && a->wanted <= 1) || (by > 0 && a->wanted >= ROSTER_SLOTS / 2)) {
+			log_warn("app %s: stays at %u workers", a->name, a->wanted);
+			continue;
+		}
+		a->wanted += (uint32_t)by;
+		a->target->announced = false;
+		log_notice("app %s: %u workers wanted", a->name, a->wanted);
+		app_mark(a);
+	}
+}
+
+void apps_free(struct master *m)
+{
+	list_each_safe(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		list_each_safe(at, &a->workers)
+			worker_bury(list_entry(at, struct worker, link));
+		free_app(a);
+	}
+}
+
+enum err app_user(const struct cfg_app *conf, struct proc_user *ret_user)
+{
+	*ret_user = (struct proc_user){ .set = false };
+	return conf->user ? proc_find_user(conf->user, ret_user) : ERR_OK;
+}
+
+/* ---- what ends mean ----------------------------------------------------- */
+
+struct backoff_rule app_backoff_rule(const struct app *a)
+{
+	const struct cfg_app *conf = a->target->conf;
+
+	return (struct backoff_rule){ .min_ms = conf->backoff_min_ms, .max_ms = conf->backoff_max_ms,
+				      .window_ms = conf->restart_window_ms,
+				      .budget = conf->restart_budget };
+}
+
+/* Notes an end of instance `i`: when its successor may start, and whether
+ * requests still wait for it. */
+static void note_end(struct app *a, uint32_t i, bool served)
+{
+	struct instance *row = app_instance(a, i);
+
+	if (!a->target || !row)
+		return;
+	struct backoff_rule rule = app_backoff_rule(a);
+	uint64_t now = master_now_us();
+	uint32_t ends = backoff_note_end(&row->history, &rule, now, served);
+	uint64_t wait = backoff_delay_ms(&rule, ends, served, (uint32_t)random());
+	bool failing = ends > rule.budget || row->history.failed_starts > FAILED_STARTS_BELIEVED;
+
+	row->not_before_us = now + wait * 1000;
+	if (failing && !row->failing)
+		log_error("app %s: worker %u is failing (%u ends within %.0f s): requests no longer wait "
+			  "for it", a->name, i, ends, (double)rule.window_ms / 1e3);
+	row->failing = failing;
+	if (wait == 0)
+		log_notice("app %s: starting the successor of worker %u", a->name, i);
+	else
+		log_notice("app %s: starting worker %u again in %.1f s", a->name, i, (double)wait / 1e3);
+}
+
+/* A new release does not start while an older one serves: the older one stays. */
+static bool go_back(struct app *a, const struct release *failed)
+{
+	struct release *working = failed == a->target ? reconcile_other_release(a, failed) : NULL;
+
+	if (!working)
+		return false;
+	log_error("app %s: release %u does not become ready: going on with release %u; the configuration "
+		  "that was loaded stays in force for everything else", a->name, failed->number,
+		  working->number);
+	working->announced = true;
+	aim_at(a, working);
+	return true;
+}
+
+/* The port was free when it was chosen, and is not now that its worker is gone:
+ * somebody else was quicker. */
+static bool port_was_taken(struct app *a, const struct worker *w)
+{
+	struct instance *row = app_instance(a, w->instance);
+
+	if (addr_is_unix(&w->address) || !row || row->port_excused || w->phase != WS_STARTING ||
+	    fd_probe_bind(&w->address) == ERR_OK)
+		return false;
+	row->port_excused = true;
+	log_warn("app %s: port %u was taken by somebody else; trying another", a->name,
+		 addr_port(&w->address));
+	return true;
+}
+
+void app_on_up(struct app *a, struct worker *w)
+{
+	struct instance *row = app_instance(a, w->instance);
+
+	if (!row || w->release != a->target)
+		return;
+	row->history.failed_starts = 0;
+	row->failing = row->port_excused = false;
+}
+
+void app_on_end(struct app *a, struct worker *w)
+{
+	if (!shutdown_stops_workers(&a->m->stop))
+		note_end(a, w->instance, true);
+}
+
+void app_on_boot_failure(struct app *a, struct worker *w)
+{
+	if (w->release != a->target || port_was_taken(a, w))
+		return;
+	if (!go_back(a, w->release))
+		note_end(a, w->instance, false);
+}
+
+void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)
+{
+	if (!go_back(a, r))
+		note_end(a, instance, false);
+}

@@ -1,0 +1,98 @@
+/* An app: the release that is to run, how many of it, and who runs now. */
+#ifndef DROVER_MASTER_APP_H
+#define DROVER_MASTER_APP_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/master/backoff.h"
+#include "balancer/master/config_ref.h"
+#include "common/base.h"
+#include "common/err.h"
+#include "common/list.h"
+#include "common/proc.h"
+
+struct master;
+struct worker;
+
+/* The workers that one start or reload of drover asks for. */
+struct release {
+	struct config_ref *config;   /* held */
+	const struct cfg_app *conf;  /* in it */
+	uint32_t number;             /* from 1, per app */
+	unsigned holders;            /* its workers, and the app when it is the target */
+	bool announced;              /* "all workers ready" has been logged */
+};
+
+struct instance {
+	struct backoff_history history;
+	uint64_t not_before_us;      /* the successor may start then */
+	bool failing;                /* over its budget, or never ready in a row: not waited for */
+	bool port_excused;           /* one failed start was put down to a port that was taken */
+	char last_words[64];         /* why it ended last, so as not to say the same again */
+};
+
+struct app {
+	struct list link;            /* in master->apps */
+	struct master *m;
+	uint32_t id;                 /* never reused */
+	char *name;
+	struct release *target;      /* NULL: nothing is to run */
+	uint32_t wanted;             /* instances: the target's, and SIGTTIN/SIGTTOU */
+	struct list workers;         /* struct worker, oldest first */
+	struct instance *instances;
+	uint32_t n_instances;        /* allocated */
+	uint32_t last_release;
+	bool in_config;              /* of the configuration in force */
+	bool dirty;                  /* something happened: reconcile it */
+	struct event ev_retry;
+};
+
+/* Gives every app of `cfg` its id: the same name has the same id for ever.  New
+ * apps are made known to the roster, so that requests may wait for them.  On
+ * failure the reason has been logged.  New ones that no generation comes to know
+ * are let go at the end of the turn. */
+MUST_CHECK enum err apps_identify(struct master *m, struct config *cfg);
+
+/* The configuration is in force: a new release of every app in it. */
+void apps_release(struct master *m, struct config_ref *config);
+
+/* Apps that no living generation knows any more are let go. */
+void apps_retire_unknown(struct master *m);
+
+/* Reconciles the dirty ones and publishes what they are waiting for. */
+void apps_turn(struct master *m);
+
+/* First start: spawns all workers; fails, logged, when one cannot be started at all. */
+MUST_CHECK enum err apps_boot(struct master *m);
+
+/* Every worker of every app; true when none is left. */
+bool apps_tell_all(struct master *m, int worker_event);
+bool apps_empty(const struct master *m);
+
+/* SIGTTIN, SIGTTOU. */
+void apps_change_instances(struct master *m, int by);
+
+void apps_free(struct master *m);
+
+/* From worker_proc.c. */
+void app_mark(struct app *a);
+void app_on_up(struct app *a, struct worker *w);
+void app_on_end(struct app *a, struct worker *w);          /* by itself, having been UP */
+void app_on_boot_failure(struct app *a, struct worker *w); /* never was */
+/* From reconcile.c: instance `instance` of `r` could not even be spawned. */
+void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance);
+
+struct release *release_hold(struct release *r);
+struct release *release_drop(struct release *r);
+
+/* The rows of an instance; NULL when out of memory. */
+struct instance *app_instance(struct app *a, uint32_t instance);
+struct backoff_rule app_backoff_rule(const struct app *a);
+
+/* The user that the workers run as: unset = the master's. ERR_MISSING. */
+MUST_CHECK enum err app_user(const struct cfg_app *conf, struct proc_user *ret_user);
+
+#endif

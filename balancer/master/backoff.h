@@ -1,0 +1,43 @@
+/* When the successor of a process that ended may start: the rule of
+ * ARCHITECTURE.md, "Crash back-off", as a pure function and the memory it needs. */
+#ifndef DROVER_MASTER_BACKOFF_H
+#define DROVER_MASTER_BACKOFF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base.h"
+#include "common/err.h"
+
+struct backoff_rule {
+	uint64_t min_ms, max_ms; /* first wait, longest wait */
+	uint64_t window_ms;      /* ends older than this are forgotten */
+	uint32_t budget;         /* more ends than this within the window: failing */
+};
+
+/* Milliseconds to wait after the `ends`-th end (>= 1) within the window.
+ * `served`: the process had been ready, so that its first end costs nothing;
+ * one that never was ready is one step further.  `random` is any number: the
+ * jitter of up to 25 % either way. */
+uint64_t backoff_delay_ms(const struct backoff_rule *rule, uint32_t ends, bool served,
+			  uint32_t random);
+
+/* The ends of one instance's processes within the window, oldest first. */
+struct backoff_history {
+	uint64_t *ends_us;
+	uint32_t n, room;
+	uint32_t failed_starts; /* in a row, up to now */
+};
+
+void backoff_history_fini(struct backoff_history *h);
+
+/* Notes an end at `now_us` and forgets what has left the window; returns how
+ * many there are, counted up to budget + 1.  Without memory the oldest end is
+ * overwritten: the count is then too low, never the other way. */
+uint32_t backoff_note_end(struct backoff_history *h, const struct backoff_rule *rule,
+			  uint64_t now_us, bool served);
+
+/* How many ends are in the window at `now_us`. */
+uint32_t backoff_ends(struct backoff_history *h, const struct backoff_rule *rule, uint64_t now_us);
+
+#endif

@@ -1,0 +1,178 @@
+/* A balancer's first steps, in the forked child: what it must not have is shed
+ * before the first byte from a network is read.
+ *
+ * The master's memory is ours too now (copied on write) and is never used
+ * again, except the configuration; the master's event base least of all: its
+ * epoll descriptor is shared with the parent.
+ */
+#include "balancer/master/balancer_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "balancer/heritage.h"
+#include "balancer/master/core.h"
+#include "balancer/master/generation.h"
+#include "balancer/master/listener.h"
+#include "common/contract.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define CHECK_LEAKS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CHECK_LEAKS 1
+#endif
+#endif
+#ifdef CHECK_LEAKS
+#include <sanitizer/lsan_interface.h>
+#endif
+
+struct sockets {
+	int *fds;
+	uint32_t *of; /* index into config->listens */
+	size_t n;
+};
+
+/* Its share: of each TCP address every K-th socket (more sockets than balancers
+ * after the number was lowered: the surplus is shared out), every Unix socket. */
+static struct sockets take_listeners(const struct generation *g, uint32_t index)
+{
+	const struct config *cfg = g->config->cfg;
+	struct sockets s = { .n = 0 };
+	size_t most = 0;
+
+	for (size_t i = 0; i < cfg->n_listens; i++)
+		most += g->listeners[i]->n_fds;
+	s.fds = mem_must_alloc(most * sizeof(*s.fds));
+	s.of = mem_must_alloc(most * sizeof(*s.of));
+	for (size_t i = 0; i < cfg->n_listens; i++) {
+		const struct listener *l = g->listeners[i];
+		for (size_t k = 0; k < l->n_fds; k++) {
+			if (l->n_fds > 1 && k % cfg->balancers != index)
+				continue;
+			s.fds[s.n] = l->fds[k];
+			s.of[s.n++] = (uint32_t)i;
+		}
+	}
+	return s;
+}
+
+/* Returns the access log. */
+static int take_logs(const struct master *m, const struct generation *g)
+{
+	if (!g->logs)
+		return m->logs.access_fd;
+	log_to_fd(g->logs->error_fd);
+	log_set_level((enum log_level)g->config->cfg->log_level);
+	return g->logs->access_fd;
+}
+
+static void keep_only(const struct master *m, const struct sockets *s, int channel, int access_fd)
+{
+	size_t n = 0;
+	int *keep = mem_must_alloc((s->n + 4) * sizeof(*keep));
+
+	for (size_t i = 0; i < s->n; i++)
+		keep[n++] = s->fds[i];
+	keep[n++] = channel;
+	keep[n++] = access_fd;
+	keep[n++] = log_fd();
+	keep[n++] = warden_balancer_fd(&m->warden);
+	fd_close_all_but(keep, n);
+	mem_free(keep);
+}
+
+/* Balancers obey their channel only: a terminal's ^C reaches the whole group. */
+static void set_signals(void)
+{
+	static const int deaf_to[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2,
+				       SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP, SIGWINCH };
+	sigset_t none;
+
+	for (size_t i = 0; i < ARRAY_LEN(deaf_to); i++)
+		signal(deaf_to[i], SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* The roster can be read only, and of the tally one row written: a stray write
+ * of ours stays ours. */
+static const struct roster *protect_board(struct master *m, uint32_t row)
+{
+	const struct roster *roster;
+	enum err e = roster_map(m->slots.fd, &roster);
+
+	if (e)
+		die(EXIT_FAILED, "cannot map the roster: %s", err_text(e));
+	munmap(m->slots.shared, sizeof(*m->slots.shared));
+	if (mprotect(m->tally, sizeof(*m->tally), PROT_READ) == 0 &&
+	    mprotect(&m->tally->rows[row], sizeof(m->tally->rows[row]), PROT_READ | PROT_WRITE) != 0)
+		/* Pages larger than a row's alignment. */
+		(void)!mprotect(m->tally, sizeof(*m->tally), PROT_READ | PROT_WRITE);
+	return roster;
+}
+
+static void stdin_from_null(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (fd > 0) {
+		dup2(fd, STDIN_FILENO);
+		fd_close(&fd);
+	}
+}
+
+/* Not exit(): whatever was registered with atexit() belongs to the master. */
+static NORETURN void leave(int status)
+{
+	fflush(NULL);
+#ifdef CHECK_LEAKS
+	__lsan_do_leak_check();
+#endif
+	_exit(status);
+}
+
+void balancer_child(struct master *m, struct generation *g, uint32_t index, uint32_t row,
+		    int channel)
+{
+	char name[32];
+
+	set_signals();
+	snprintf(name, sizeof(name), "balancer %u", index);
+	log_ident(name);
+	proc_title("drover: %s of %s", name, m->name);
+	struct sockets s = take_listeners(g, index);
+	const struct roster *roster = protect_board(m, row);
+	int access_fd = take_logs(m, g);
+	keep_only(m, &s, channel, access_fd);
+	stdin_from_null();
+	if (proc_become(&g->user)) {
+		log_error("cannot become user %s: %s", g->user.name, strerror(errno));
+		leave(EXIT_FAILED);
+	}
+	struct proxy_heritage h = {
+		.config = g->config->cfg,
+		.roster = roster,
+		.row = &m->tally->rows[row],
+		.channel = channel,
+		.listeners = s.fds,
+		.listener_of = s.of,
+		.n_listeners = s.n,
+		.access_log_fd = access_fd,
+		.index = index,
+	};
+	int status = m->balancer_main(&h);
+	mem_free(s.fds);
+	mem_free(s.of);
+	leave(status);
+}

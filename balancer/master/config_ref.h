@@ -1,0 +1,21 @@
+/* A configuration shared by those who still need it: the master, generations of
+ * balancers, releases of workers.  It is freed with its last holder. */
+#ifndef DROVER_MASTER_CONFIG_REF_H
+#define DROVER_MASTER_CONFIG_REF_H
+
+#include "balancer/config/config.h"
+#include "common/base.h"
+
+struct config_ref {
+	struct config *cfg;
+	unsigned holders;
+};
+
+/* Takes `cfg`; the caller is the first holder.  NULL when out of memory: `cfg` is freed then. */
+MUST_CHECK struct config_ref *config_ref_new(struct config *cfg);
+MUST_CHECK struct config_ref *config_ref_hold(struct config_ref *ref);
+
+/* Accepts NULL; returns NULL. */
+struct config_ref *config_ref_drop(struct config_ref *ref);
+
+#endif

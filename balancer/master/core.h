@@ -1,0 +1,81 @@
+/* The master's state, for the files of this folder.  One instance, kept by
+ * master.c; every function here gets it as a parameter. */
+#ifndef DROVER_MASTER_CORE_H
+#define DROVER_MASTER_CORE_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "balancer/master/config_ref.h"
+#include "balancer/master/logs.h"
+#include "balancer/master/master.h"
+#include "balancer/master/rundir.h"
+#include "balancer/master/shutdown.h"
+#include "balancer/master/signals.h"
+#include "balancer/master/sink.h"
+#include "balancer/master/slots.h"
+#include "balancer/master/warden.h"
+#include "common/list.h"
+#include "common/proc.h"
+
+struct generation;
+
+struct master {
+	const struct master_options *opt;
+	balancer_main_f *balancer_main;
+	struct event_base *base;
+	const char *name;             /* of this instance, for its whole life; in rundir */
+
+	struct config_ref *config;    /* the newest that is in force */
+	struct config_ref *pending_config; /* of the generation that is loading after a reload */
+	struct logs_files pending_logs;
+	bool reload_wanted;           /* SIGHUP came while starting */
+	struct slots slots;           /* the roster */
+	struct tally *tally;
+	int tally_fd;
+
+	struct rundir rundir;
+	struct logs logs;
+	struct sink sinks[2];         /* where the workers' stdout and stderr go */
+	struct signals signals;
+	struct warden warden;
+	struct shutdown stop;
+
+	struct list listeners;        /* struct listener */
+	struct list generations;      /* struct generation, oldest first */
+	struct generation *loading;   /* the one that is to take over, or NULL */
+	struct generation *serving;
+	struct list apps;             /* struct app */
+	struct list buried;           /* struct worker: freed at the end of the turn */
+
+	struct proc_user balancer_user; /* of the generation in force */
+	uint64_t told_version;        /* roster version that the balancers were last woken for */
+	uint32_t next_generation, next_app_id, next_port;
+	bool booting;                 /* the first generation is not serving yet */
+	bool finished;                /* leave the loop */
+	int exit_status;
+};
+
+/* Assigns an event of this loop at control priority (worker output runs below it). */
+void master_event(struct master *m, struct event *ev, int fd, short what, event_callback_fn f,
+		  void *arg);
+/* Arms `ev` to fire in `ms`. */
+void master_timer(struct event *ev, uint64_t ms);
+
+/* Ends the loop at once: a start that failed, or a shutdown that is done. */
+void master_finish(struct master *m, int exit_status);
+
+/* Monotonic microseconds, read now. */
+uint64_t master_now_us(void);
+
+/* Makes the roster's draft visible, without waking anybody: that happens once,
+ * at the end of the turn. */
+void master_publish(struct master *m);
+
+/* Children that are not ours to know: we are PID 1, or a worker left orphans. */
+void master_reap_strangers(struct master *m);
+
+#endif

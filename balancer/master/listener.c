@@ -1,0 +1,219 @@
+/* Opening and keeping listening sockets; in the master.
+ *
+ *   prepare -> commit -> (inherited by generation after generation) -> leave -> freed
+ *         \--> rollback
+ *
+ * An address may leave and come back while an old generation still drains it;
+ * it is then opened a second time, and is not mistaken for somebody else's.
+ */
+#include "balancer/master/listener.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "balancer/master/core.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define BACKLOG 4096     /* cut by net.core.somaxconn */
+#define UNIX_MODE 0666   /* as other servers do: who may connect is the directory's affair */
+
+/* With sockets open; one whose address is leaving does not count. */
+static struct listener *find_open(struct master *m, const struct addr *wanted)
+{
+	list_each(it, &m->listeners) {
+		struct listener *l = list_entry(it, struct listener, link);
+		if (l->n_fds > 0 && addr_equal(&l->wanted, wanted))
+			return l;
+	}
+	return NULL;
+}
+
+static bool is_leaving(struct master *m, const struct addr *actual)
+{
+	list_each(it, &m->listeners) {
+		struct listener *l = list_entry(it, struct listener, link);
+		if (l->n_fds == 0 && addr_equal(&l->actual, actual))
+			return true;
+	}
+	return false;
+}
+
+static void complain(struct master *m, const struct addr *a, int error)
+{
+	char text[ADDR_TEXT_MAX];
+	const char *remedy = "";
+
+	switch (error) {
+	case EADDRINUSE:
+		remedy = "; another program has it: stop that one, or choose another address with "
+			 "--listen or in the configuration";
+		break;
+	case EACCES:
+		remedy = addr_is_unix(a) ? "; check the directory's owner and mode"
+					 : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
+		break;
+	case EADDRNOTAVAIL:
+		remedy = "; no interface of this machine has that address";
+		break;
+	case ENOENT:
+		remedy = "; create its directory first";
+		break;
+	case EMFILE:
+	case ENFILE:
+		remedy = "; raise the limit of open files (ulimit -n, LimitNOFILE=)";
+		break;
+	default:
+		break;
+	}
+	logs_complain(&m->logs, "cannot listen on %s: %s%s", addr_format(a, text), strerror(error),
+		      remedy);
+}
+
+static enum err add_socket(struct master *m, struct listener *l)
+{
+	int *grown = mem_alloc((l->n_fds + 1) * sizeof(*grown));
+	int fd;
+
+	if (!grown) {
+		complain(m, &l->actual, ENOMEM);
+		return ERR_NOMEM;
+	}
+	if (l->n_fds)
+		memcpy(grown, l->fds, l->n_fds * sizeof(*grown));
+	mem_free(l->fds);
+	l->fds = grown;
+	enum err e = fd_listen(&l->actual, !addr_is_unix(&l->actual), BACKLOG, UNIX_MODE, &fd);
+	if (e) {
+		complain(m, &l->actual, errno);
+		return e;
+	}
+	l->fds[l->n_fds++] = fd;
+	return ERR_OK;
+}
+
+static void free_listener(struct listener *l)
+{
+	list_remove(&l->link);
+	mem_free(l->fds);
+	mem_free(l);
+}
+
+/* The first socket of a new listener: proves that nobody else has the address. */
+static enum err open_first(struct master *m, struct listener *l)
+{
+	bool tcp = !addr_is_unix(&l->wanted);
+
+	if (tcp && addr_port(&l->wanted) != 0 && !is_leaving(m, &l->wanted) &&
+	    fd_probe_bind(&l->wanted)) {
+		complain(m, &l->wanted, errno);
+		return ERR_SYS;
+	}
+	enum err e = add_socket(m, l);
+	if (e)
+		return e;
+	if (tcp) {
+		struct addr bound = { .len = sizeof(bound.un) };
+		if (getsockname(l->fds[0], &bound.sa, &bound.len) == 0)
+			l->actual = bound;
+	} else {
+		l->warden_note = warden_note(&m->warden, l->actual.un.sun_path);
+	}
+	return ERR_OK;
+}
+
+enum err listener_prepare(struct master *m, const struct cfg_listen *wanted, uint32_t balancers,
+			  struct listener **ret_listener)
+{
+	struct listener *l = find_open(m, &wanted->address);
+
+	if (!l) {
+		l = mem_alloc(sizeof(*l));
+		if (!l) {
+			complain(m, &wanted->address, ENOMEM);
+			return ERR_NOMEM;
+		}
+		*l = (struct listener){ .wanted = wanted->address, .actual = wanted->address,
+					.warden_note = -1 };
+		list_push_back(&m->listeners, &l->link);
+		enum err e = open_first(m, l);
+		if (e)
+			return e;
+	}
+	while (!addr_is_unix(&l->actual) && l->n_fds < balancers) {
+		enum err e = add_socket(m, l);
+		if (e)
+			return e;
+	}
+	*ret_listener = l;
+	return ERR_OK;
+}
+
+void listeners_commit(struct master *m)
+{
+	list_each(it, &m->listeners) {
+		struct listener *l = list_entry(it, struct listener, link);
+		char text[ADDR_TEXT_MAX];
+		if (l->n_committed == 0 && l->n_fds > 0)
+			log_notice("listening on %s", addr_format(&l->actual, text));
+		l->n_committed = l->n_fds;
+	}
+}
+
+/* Closes our copies from the `from`-th on; with the first one a Unix socket's
+ * file goes too: who connects now must not wait for a queue nobody empties. */
+static void close_sockets(struct master *m, struct listener *l, size_t from)
+{
+	if (from == 0 && l->warden_note >= 0) {
+		warden_remove_note(&m->warden, l->warden_note);
+		l->warden_note = -1;
+	}
+	while (l->n_fds > from)
+		fd_close(&l->fds[--l->n_fds]);
+	l->n_committed = MIN(l->n_committed, l->n_fds);
+}
+
+static void free_if_unused(struct listener *l)
+{
+	if (l->n_fds == 0 && l->users == 0)
+		free_listener(l);
+}
+
+void listeners_rollback(struct master *m)
+{
+	list_each_safe(it, &m->listeners) {
+		struct listener *l = list_entry(it, struct listener, link);
+		close_sockets(m, l, l->n_committed);
+		free_if_unused(l);
+	}
+}
+
+static bool named_by(const struct config *cfg, const struct listener *l)
+{
+	for (size_t i = 0; cfg && i < cfg->n_listens; i++)
+		if (addr_equal(&cfg->listens[i].address, &l->wanted))
+			return true;
+	return false;
+}
+
+void listeners_leave(struct master *m, const struct config *cfg)
+{
+	list_each_safe(it, &m->listeners) {
+		struct listener *l = list_entry(it, struct listener, link);
+		char text[ADDR_TEXT_MAX];
+		if (l->n_fds == 0 || named_by(cfg, l))
+			continue;
+		log_notice("no longer listening on %s", addr_format(&l->actual, text));
+		close_sockets(m, l, 0);
+		free_if_unused(l);
+	}
+}
+
+void listener_drop(struct master *m, struct listener *l)
+{
+	(void)m;
+	l->users--;
+	free_if_unused(l);
+}

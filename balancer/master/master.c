@@ -1,0 +1,290 @@
+/* The master's story: start, loop, stop.
+ *
+ *   master_run
+ *     start   signals wait, logs, the instance's name, the board, the warden,
+ *             listeners, workers, the first generation     (reload_boot)
+ *     loop    one turn: wait for events, act on them, then `end_turn`: what the
+ *             events ask for is reconciled, shown in the roster, told
+ *     stop    everything is closed and removed, in reverse
+ *
+ * One thread, one event base.  Nothing here waits for anybody, with two short
+ * exceptions: a spawn until its exec, and the last bytes of output at the end.
+ */
+#include "balancer/master/master.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "balancer/master/app.h"
+#include "balancer/master/balancer_proc.h"
+#include "balancer/master/core.h"
+#include "balancer/master/generation.h"
+#include "balancer/master/listener.h"
+#include "balancer/master/reload.h"
+#include "balancer/master/worker_proc.h"
+#include "common/clock.h"
+#include "common/contract.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define LAST_OUTPUT_MS 200
+#define WANTED_FILES 1024 /* fewer descriptors than this deserve a warning */
+
+/* Forked children inherit this memory and leave it alone; it stays reachable
+ * there, so that a leak check sees only what they lost themselves. */
+static struct master *the_master;
+
+/* ---- services to the other files ---------------------------------------- */
+
+void master_event(struct master *m, struct event *ev, int fd, short what, event_callback_fn f,
+		  void *arg)
+{
+	event_assign(ev, m->base, fd, what, f, arg);
+	event_priority_set(ev, 0);
+}
+
+void master_timer(struct event *ev, uint64_t ms)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(ev, &tv);
+}
+
+void master_finish(struct master *m, int exit_status)
+{
+	m->finished = true;
+	m->exit_status = exit_status;
+}
+
+uint64_t master_now_us(void)
+{
+	clock_update();
+	return clock_now_us();
+}
+
+void master_publish(struct master *m)
+{
+	slots_publish(&m->slots);
+}
+
+static bool is_ours(const struct master *m, pid_t pid)
+{
+	if (pid == m->warden.pid)
+		return true;
+	list_each(it, &m->apps)
+		list_each(at, &list_entry(it, struct app, link)->workers) {
+			const struct worker *w = list_entry(at, struct worker, link);
+			if (w->pid == pid && w->pidfd >= 0)
+				return true;
+		}
+	list_each(it, &m->generations)
+		list_each(at, &list_entry(it, struct generation, link)->balancers)
+			if (list_entry(at, struct balancer, link)->pid == pid)
+				return true;
+	return false;
+}
+
+void master_reap_strangers(struct master *m)
+{
+	for (;;) {
+		siginfo_t si = { .si_pid = 0 };
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) != 0 || si.si_pid == 0 ||
+		    is_ours(m, si.si_pid))
+			return; /* one of ours is reaped through its pidfd, and this called again */
+		waitpid(si.si_pid, NULL, WNOHANG);
+	}
+}
+
+/* ---- start -------------------------------------------------------------- */
+
+static enum err make_base(struct master *m)
+{
+	m->base = event_base_new();
+	if (!m->base || event_base_priority_init(m->base, 2) != 0) {
+		logs_complain(&m->logs, "cannot create the event loop: %s", strerror(errno));
+		return ERR_SYS;
+	}
+	shutdown_init(m);
+	return ERR_OK;
+}
+
+static enum err make_board(struct master *m)
+{
+	enum err e = slots_init(&m->slots);
+
+	if (!e)
+		e = tally_create(&m->tally_fd, &m->tally);
+	if (!e)
+		e = sink_init(&m->sinks[0], m->base, STDOUT_FILENO, "stdout");
+	if (!e)
+		e = sink_init(&m->sinks[1], m->base, STDERR_FILENO, "stderr");
+	if (!e)
+		e = signals_start(m);
+	if (e)
+		logs_complain(&m->logs, "cannot start: %s", e == ERR_SYS ? strerror(errno) : err_text(e));
+	return e;
+}
+
+static enum err open_logs(struct master *m)
+{
+	struct logs_files files;
+	enum err e = logs_open(&m->logs, m->config->cfg, &files);
+
+	if (!e)
+		logs_commit(&m->logs, m->config->cfg, &files);
+	return e;
+}
+
+static void raise_limits(void)
+{
+	uint64_t files = proc_raise_nofile();
+
+	if (files < WANTED_FILES)
+		log_warn("only %llu open files are allowed (ulimit -n, LimitNOFILE=): that is few for a "
+			 "server", (unsigned long long)files);
+}
+
+static enum err start(struct master *m)
+{
+	struct config *cfg = m->config->cfg;
+	enum err e = make_base(m);
+
+	if (!e)
+		e = open_logs(m);
+	if (!e)
+		e = rundir_open(&m->rundir, &m->logs, cfg->name);
+	if (e)
+		return e;
+	m->name = m->rundir.name;
+	proc_title("drover: master of %s", m->name);
+	raise_limits();
+	e = make_board(m);
+	if (!e)
+		e = warden_start(m);
+	if (!e)
+		e = rundir_write_pid_file(&m->rundir, &m->logs, cfg->pid_file);
+	if (e)
+		return e;
+	warden_note(&m->warden, m->rundir.pid_file ? m->rundir.pid_file : "");
+	log_notice("drover %s, instance %s, configuration %s", DROVER_VERSION, m->name,
+		   cfg->file ? cfg->file : "from the command line");
+	return reload_boot(m, cfg);
+}
+
+/* ---- loop --------------------------------------------------------------- */
+
+static void free_buried(struct master *m)
+{
+	list_each_safe(it, &m->buried) {
+		list_remove(it);
+		mem_free(it); /* the link is the first member of all that is buried */
+	}
+}
+
+static void end_turn(struct master *m)
+{
+	generations_sweep(m);
+	apps_retire_unknown(m);
+	if (m->reload_wanted && !m->booting) {
+		m->reload_wanted = false;
+		reload_ask(m, "SIGHUP");
+	}
+	apps_turn(m);
+	shutdown_turn(m);
+	master_publish(m);
+	balancers_tell_roster(m);
+	free_buried(m);
+}
+
+static void loop(struct master *m)
+{
+	for (end_turn(m); !m->finished; end_turn(m)) {
+		if (event_base_loop(m->base, EVLOOP_ONCE) < 0) {
+			log_error("the event loop failed: %s", strerror(errno));
+			shutdown_abort(m);
+		}
+	}
+}
+
+/* ---- stop --------------------------------------------------------------- */
+
+static void free_generations(struct master *m)
+{
+	list_each(it, &m->generations)
+		generation_drain(list_entry(it, struct generation, link), DRAIN_HARD);
+	generations_sweep(m);
+}
+
+static void stop(struct master *m)
+{
+	free_generations(m);
+	if (m->slots.draft) {
+		apps_free(m);
+		listeners_leave(m, NULL);
+		slots_fini(&m->slots);
+	}
+	free_buried(m);
+	warden_stop(&m->warden);
+	rundir_close(&m->rundir);
+	sink_fini(&m->sinks[0], LAST_OUTPUT_MS);
+	sink_fini(&m->sinks[1], LAST_OUTPUT_MS);
+	signals_stop(&m->signals);
+	fd_close(&m->tally_fd);
+	if (m->base) {
+		shutdown_fini(&m->stop);
+		event_base_free(m->base);
+	}
+	logs_fini(&m->logs);
+	m->config = config_ref_drop(m->config);
+}
+
+static struct master *new_master(struct config *cfg, const struct master_options *opt,
+				 balancer_main_f *balancer_main)
+{
+	struct master *m = mem_must_alloc(sizeof(*m));
+
+	m->opt = opt;
+	m->balancer_main = balancer_main;
+	m->config = config_ref_new(cfg);
+	if (!m->config)
+		die(EXIT_FAILED, "out of memory");
+	m->booting = m->logs.booting = true;
+	m->exit_status = EXIT_FAILED;
+	m->slots.fd = m->tally_fd = m->rundir.lock_fd = -1;
+	m->logs.error_fd = m->logs.access_fd = -1;
+	m->pending_logs = (struct logs_files){ -1, -1 };
+	m->sinks[0].fd = m->sinks[1].fd = -1;
+	m->warden.pidfd = m->warden.life = m->warden.balancers[0] = m->warden.balancers[1] = -1;
+	list_init(&m->listeners);
+	list_init(&m->generations);
+	list_init(&m->apps);
+	list_init(&m->buried);
+	return m;
+}
+
+int master_run(struct config *cfg, const struct master_options *opt, balancer_main_f *balancer_main)
+{
+	struct master *m = new_master(cfg, opt, balancer_main);
+
+	the_master = m;
+	signals_block(&m->signals);
+	log_ident("master");
+	srandom((unsigned)getpid() ^ (unsigned)master_now_us());
+	if (start(m) == ERR_OK) {
+		loop(m);
+	} else if (m->slots.shared) {
+		shutdown_abort(m);
+		loop(m);
+	}
+	stop(m);
+	int status = m->exit_status;
+	the_master = NULL;
+	mem_free(m);
+	return status;
+}

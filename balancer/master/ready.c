@@ -1,0 +1,118 @@
+/* The readiness probe "port"; in the master, called by worker_proc.c.  The
+ * master sends and reads no byte: a completed connect is the whole proof. */
+#include "balancer/master/ready.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "common/base.h"
+#include "common/fd.h"
+
+#define FIRST_WAIT_MS 10
+#define LONGEST_WAIT_MS 50
+#define CONNECT_MS 1000
+
+static void try_again_later(struct ready *r)
+{
+	struct timeval tv = { .tv_usec = r->wait_ms * 1000 };
+
+	r->wait_ms = MIN(r->wait_ms + 5, LONGEST_WAIT_MS);
+	event_add(&r->timer, &tv);
+}
+
+/* A connect to a free port of the ephemeral range may meet itself: the kernel
+ * chose that very port for our end, and both ends are one socket. */
+static bool met_itself(int fd)
+{
+	struct addr here = { .len = sizeof(here.un) }, there = { .len = sizeof(there.un) };
+
+	return getsockname(fd, &here.sa, &here.len) == 0 &&
+	       getpeername(fd, &there.sa, &there.len) == 0 && !addr_is_unix(&here) &&
+	       addr_equal(&here, &there);
+}
+
+/* Closes with a reset, so that no TIME_WAIT occupies the worker's port. */
+static void drop_connection(struct ready *r)
+{
+	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+	if (r->fd < 0)
+		return;
+	if (met_itself(r->fd))
+		setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	fd_close(&r->fd);
+}
+
+static void succeed(struct ready *r)
+{
+	bool fake = met_itself(r->fd);
+
+	drop_connection(r);
+	if (fake) {
+		try_again_later(r);
+		return;
+	}
+	r->active = false;
+	r->on_ready(r->arg);
+}
+
+static void on_connected(evutil_socket_t fd, short what, void *arg)
+{
+	struct ready *r = arg;
+	int error = 0;
+
+	if ((what & EV_TIMEOUT) ||
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){ sizeof(error) }) != 0 ||
+	    error != 0) {
+		drop_connection(r);
+		try_again_later(r);
+		return;
+	}
+	succeed(r);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct ready *r = arg;
+	bool done;
+
+	(void)fd;
+	(void)what;
+	if (fd_connect(&r->address, &r->fd, &done)) {
+		/* A Unix socket with a full backlog accepts all the same. */
+		if (addr_is_unix(&r->address) && errno == EAGAIN) {
+			r->active = false;
+			r->on_ready(r->arg);
+			return;
+		}
+		try_again_later(r);
+	} else if (done) {
+		succeed(r);
+	} else {
+		struct timeval tv = { .tv_usec = 0, .tv_sec = CONNECT_MS / 1000 };
+		event_assign(&r->connecting, r->base, r->fd, EV_WRITE, on_connected, r);
+		event_priority_set(&r->connecting, 0);
+		event_add(&r->connecting, &tv);
+	}
+}
+
+void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
+		 ready_f *on_ready, void *arg)
+{
+	*r = (struct ready){ .active = true, .base = base, .address = *address, .fd = -1,
+			     .wait_ms = FIRST_WAIT_MS, .on_ready = on_ready, .arg = arg };
+	event_assign(&r->timer, base, -1, EV_TIMEOUT, on_timer, r);
+	event_priority_set(&r->timer, 0);
+	try_again_later(r);
+}
+
+void ready_stop(struct ready *r)
+{
+	if (!r->active)
+		return;
+	r->active = false;
+	event_del(&r->timer);
+	if (r->fd >= 0)
+		event_del(&r->connecting);
+	drop_connection(r);
+}

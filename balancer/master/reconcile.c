@@ -1,0 +1,292 @@
+/* One function decides which workers start and stop: `reconcile`.  In the
+ * master, after every event of an app.  Crash replacement, scaling, reload and
+ * reload during a reload are all the same steps:
+ *
+ *   1. servers (not ours to start): as the target lists them
+ *   2. workers that start for another release than the target: stop
+ *   3. workers of the target with a number that is not wanted any more: drain
+ *   4. once the target has a worker UP: drain as many others as it replaces
+ *   5. instances of the target that are missing: start, all at once when nothing
+ *      serves in their place, else one at a time (surge 1)
+ *
+ * So the workers UP never fall below the wanted number by our doing, and a
+ * release that does not become ready never costs one that works.
+ */
+#include "balancer/master/reconcile.h"
+
+#include "balancer/master/app.h"
+#include "balancer/master/core.h"
+#include "balancer/master/worker_proc.h"
+#include "common/log.h"
+
+static struct worker *worker_of(struct list *it)
+{
+	return list_entry(it, struct worker, link);
+}
+
+static bool of_target(const struct app *a, const struct worker *w)
+{
+	return w->release && w->release == a->target;
+}
+
+/* ---- counting ----------------------------------------------------------- */
+
+struct counts {
+	uint32_t target_up, target_starting, other_up;
+};
+
+static struct counts count(struct app *a)
+{
+	struct counts c = { 0, 0, 0 };
+
+	list_each(it, &a->workers) {
+		const struct worker *w = worker_of(it);
+		if (w->phase == WS_UP && of_target(a, w))
+			c.target_up++;
+		else if (w->phase == WS_UP)
+			c.other_up++;
+		else if (w->phase == WS_STARTING && of_target(a, w))
+			c.target_starting++;
+	}
+	return c;
+}
+
+/* Whether instance `i` has a worker of the target that counts; *ret_covered:
+ * a worker of another release is UP in its place. */
+static bool has_instance(struct app *a, uint32_t i, bool *ret_covered)
+{
+	*ret_covered = false;
+	list_each(it, &a->workers) {
+		const struct worker *w = worker_of(it);
+		if (w->pid == 0 || w->instance != i)
+			continue;
+		if (of_target(a, w) && worker_counts(w))
+			return true;
+		if (w->phase == WS_UP)
+			*ret_covered = true;
+	}
+	return false;
+}
+
+static bool has_up(struct app *a, uint32_t i)
+{
+	list_each(it, &a->workers) {
+		const struct worker *w = worker_of(it);
+		if (w->pid && w->instance == i && w->phase == WS_UP)
+			return true;
+	}
+	return false;
+}
+
+uint32_t reconcile_coming(struct app *a)
+{
+	uint32_t coming = 0;
+
+	if (!a->target || !a->target->conf->command)
+		return 0;
+	for (uint32_t i = 0; i < a->wanted; i++) {
+		const struct instance *row = app_instance(a, i);
+		if (!has_up(a, i) && !(row && row->failing))
+			coming++;
+	}
+	return coming;
+}
+
+struct release *reconcile_other_release(const struct app *a, const struct release *r)
+{
+	struct release *newest = NULL;
+
+	list_each(it, &a->workers) {
+		const struct worker *w = worker_of(it);
+		if (w->phase == WS_UP && w->release && w->release != r &&
+		    (!newest || w->release->number > newest->number))
+			newest = w->release;
+	}
+	return newest;
+}
+
+/* ---- the steps ---------------------------------------------------------- */
+
+static void drain_all(struct app *a)
+{
+	list_each_safe(it, &a->workers)
+		worker_event(worker_of(it), WE_DRAIN);
+}
+
+static struct worker *find_server(struct app *a, const struct addr *address)
+{
+	list_each(it, &a->workers) {
+		struct worker *w = worker_of(it);
+		if (w->pid == 0 && w->phase == WS_UP && addr_equal(&w->address, address))
+			return w;
+	}
+	return NULL;
+}
+
+static bool lists_server(const struct cfg_app *conf, const struct addr *address)
+{
+	for (size_t i = 0; i < conf->n_servers; i++)
+		if (addr_equal(&conf->servers[i], address))
+			return true;
+	return false;
+}
+
+/* An unchanged address keeps its slot and epoch. */
+static void reconcile_servers(struct app *a)
+{
+	const struct cfg_app *conf = a->target->conf;
+
+	for (size_t i = 0; i < conf->n_servers; i++) {
+		if (find_server(a, &conf->servers[i]))
+			continue;
+		enum err e = worker_add_server(a, &conf->servers[i]);
+		if (e)
+			log_error("app %s: cannot add a server: %s", a->name, err_text(e));
+	}
+	list_each_safe(it, &a->workers) {
+		struct worker *w = worker_of(it);
+		if (w->pid == 0 && w->phase == WS_UP && !lists_server(conf, &w->address))
+			worker_event(w, WE_DRAIN);
+	}
+}
+
+static void stop_superseded(struct app *a)
+{
+	list_each_safe(it, &a->workers) {
+		struct worker *w = worker_of(it);
+		if (w->phase == WS_STARTING && !of_target(a, w))
+			worker_event(w, WE_DRAIN);
+	}
+}
+
+static void drain_surplus(struct app *a)
+{
+	list_each_safe(it, &a->workers) {
+		struct worker *w = worker_of(it);
+		if (of_target(a, w) && worker_counts(w) && w->instance >= a->wanted)
+			worker_event(w, WE_DRAIN);
+	}
+}
+
+/* The best one to go: its instance has a successor UP, or is not wanted. */
+static struct worker *pick_other(struct app *a)
+{
+	struct worker *any = NULL;
+
+	list_each(it, &a->workers) {
+		struct worker *w = worker_of(it);
+		if (w->pid == 0 || w->phase != WS_UP || of_target(a, w))
+			continue;
+		any = w;
+		if (w->instance >= a->wanted)
+			return w;
+		list_each(at, &a->workers) {
+			const struct worker *other = worker_of(at);
+			if (other->phase == WS_UP && of_target(a, other) &&
+			    other->instance == w->instance)
+				return w;
+		}
+	}
+	return any;
+}
+
+static void drain_replaced(struct app *a)
+{
+	struct counts c = count(a);
+	uint32_t keep = a->wanted > c.target_up ? a->wanted - c.target_up : 0;
+
+	if (c.target_up == 0)
+		return; /* nothing proves that the target works */
+	for (uint32_t n = c.other_up; n > keep; n--) {
+		struct worker *w = pick_other(a);
+		if (!w)
+			return;
+		worker_event(w, WE_DRAIN);
+	}
+}
+
+/* Whether instance `i`, which is missing, may start now; else when. */
+static bool may_start(struct app *a, uint32_t i, bool covered, const struct counts *c,
+		      uint64_t now, uint64_t *next_us)
+{
+	const struct instance *row = app_instance(a, i);
+	bool rolling = c->other_up > 0;
+
+	if (covered && shutdown_begun(&a->m->stop))
+		return false;
+	/* One at a time; but what nobody serves for does not wait for a release
+	 * that has shown that it works. */
+	if (rolling && c->target_starting > 0 && (covered || c->target_up == 0))
+		return false;
+	if (row && row->not_before_us > now) {
+		*next_us = MIN(*next_us, row->not_before_us);
+		return false;
+	}
+	return true;
+}
+
+static void start_missing(struct app *a)
+{
+	struct counts c = count(a);
+	uint64_t now = master_now_us(), next_us = UINT64_MAX;
+	bool covered;
+
+	for (uint32_t i = 0; i < a->wanted; i++) {
+		if (has_instance(a, i, &covered) || !may_start(a, i, covered, &c, now, &next_us))
+			continue;
+		struct release *r = a->target;
+		if (!worker_start(a, r, i)) {
+			c.target_starting++;
+			continue;
+		}
+		app_on_spawn_failure(a, r, i);
+		if (a->target != r)
+			return; /* gone back: another pass follows */
+		const struct instance *row = app_instance(a, i);
+		if (row)
+			next_us = MIN(next_us, row->not_before_us);
+	}
+	if (next_us == UINT64_MAX)
+		return;
+	master_timer(&a->ev_retry, next_us > now ? (next_us - now) / 1000 + 1 : 1);
+}
+
+/* Said once per release: the wanted number is UP, and nothing else is. */
+static void announce(struct app *a)
+{
+	struct counts c = count(a);
+	struct release *r = a->target;
+
+	if (r->announced || c.target_up < a->wanted || c.other_up > 0)
+		return;
+	r->announced = true;
+	if (r->number > 1)
+		log_notice("app %s: all %u workers ready, release %u has replaced the one before",
+			   a->name, a->wanted, r->number);
+	else
+		log_notice("app %s: all %u workers ready", a->name, a->wanted);
+}
+
+void reconcile(struct app *a)
+{
+	event_del(&a->ev_retry);
+	if (shutdown_stops_workers(&a->m->stop))
+		return;
+	if (!a->target) {
+		drain_all(a);
+		return;
+	}
+	reconcile_servers(a);
+	if (!a->target->conf->command) {
+		list_each_safe(it, &a->workers) {
+			if (worker_of(it)->pid)
+				worker_event(worker_of(it), WE_DRAIN);
+		}
+		return;
+	}
+	stop_superseded(a);
+	drain_surplus(a);
+	drain_replaced(a);
+	start_missing(a);
+	announce(a);
+}

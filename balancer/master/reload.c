@@ -1,0 +1,194 @@
+/* From one configuration to the next; in the master.
+ *
+ *   load and check ─► open logs ─► name apps ─► open listeners ─► fork generation   prepared
+ *        │ any failure: undone, logged, nothing has changed            │
+ *        ▼                                                  all READY  ▼
+ *   (the configuration in force stays)      logs, listeners, generation, releases   committed
+ *
+ * At most one generation is loading; a newer SIGHUP gives it up (the newest
+ * wins).  Old ones drain for as long as their clients stay.
+ */
+#include "balancer/master/reload.h"
+
+#include <string.h>
+
+#include "balancer/master/app.h"
+#include "balancer/master/core.h"
+#include "balancer/master/generation.h"
+#include "balancer/master/listener.h"
+#include "common/log.h"
+
+/* ---- the first one ------------------------------------------------------ */
+
+/* All addresses before the first worker: a port in use is the commonest mistake. */
+static enum err open_all(struct master *m, const struct config *cfg)
+{
+	struct listener *l;
+
+	for (size_t i = 0; i < cfg->n_listens; i++) {
+		enum err e = listener_prepare(m, &cfg->listens[i], cfg->balancers, &l);
+		if (e)
+			return e;
+	}
+	return ERR_OK;
+}
+
+enum err reload_boot(struct master *m, struct config *cfg)
+{
+	enum err e = apps_identify(m, cfg);
+
+	warden_set_wait(&m->warden, cfg);
+	if (!e)
+		e = generation_find_user(m, cfg, &m->balancer_user);
+	if (!e)
+		e = open_all(m, cfg);
+	if (e)
+		return e;
+	apps_release(m, m->config);
+	e = apps_boot(m);
+	return e ? e : generation_start(m, m->config, NULL, &m->loading);
+}
+
+/* ---- the next ones ------------------------------------------------------ */
+
+static void log_errors(const struct config_errors *errors, const char *why)
+{
+	const char *line = errors->text ? errors->text : "";
+
+	log_error("%s: the configuration has %zu %s; nothing has changed:", why, errors->count,
+		  errors->count == 1 ? "error" : "errors");
+	while (*line) {
+		size_t n = strcspn(line, "\n");
+		log_error("%.*s", (int)n, line);
+		line += n + (line[n] == '\n');
+	}
+}
+
+static bool differs(const char *a, const char *b)
+{
+	return (a && b) ? strcmp(a, b) != 0 : a != b;
+}
+
+static void warn_of_fixed(const struct master *m, const struct config *cfg)
+{
+	if (differs(m->name, cfg->name))
+		log_warn("name: cannot change while drover runs; it stays \"%s\"", m->name);
+	if (differs(m->config->cfg->pid_file, cfg->pid_file))
+		log_warn("pid_file: cannot change while drover runs");
+}
+
+static void drop_pending(struct master *m)
+{
+	m->loading = NULL;
+	m->pending_config = config_ref_drop(m->pending_config);
+	logs_close_files(&m->pending_logs);
+}
+
+static enum err prepare(struct master *m)
+{
+	struct config *cfg = m->pending_config->cfg;
+	enum err e = logs_open(&m->logs, cfg, &m->pending_logs);
+
+	if (!e)
+		e = apps_identify(m, cfg);
+	if (!e)
+		e = generation_start(m, m->pending_config, &m->pending_logs, &m->loading);
+	return e;
+}
+
+static void load(struct master *m, const char *why)
+{
+	struct config_errors errors = { .text = NULL };
+	struct config *cfg = config_load(m->opt->config_file, &m->opt->overrides, &errors);
+
+	if (!cfg)
+		log_errors(&errors, why);
+	config_errors_fini(&errors);
+	if (!cfg)
+		return;
+	warn_of_fixed(m, cfg);
+	m->pending_config = config_ref_new(cfg);
+	if (!m->pending_config) {
+		log_error("%s: out of memory; nothing has changed", why);
+		return;
+	}
+	if (prepare(m)) {
+		log_error("%s: nothing has changed", why);
+		drop_pending(m);
+		return;
+	}
+	log_notice("%s: configuration checked, generation %u starts", why, m->loading->number);
+}
+
+void reload_ask(struct master *m, const char *why)
+{
+	if (shutdown_begun(&m->stop)) {
+		log_notice("%s: not now, drover is stopping", why);
+		return;
+	}
+	if (m->booting) {
+		m->reload_wanted = true; /* once the first generation serves */
+		return;
+	}
+	if (m->loading)
+		log_notice("%s: giving up generation %u, which is not ready yet", why, m->loading->number);
+	reload_cancel(m);
+	load(m, why);
+}
+
+/* ---- what becomes of them ----------------------------------------------- */
+
+void reload_commit(struct generation *g)
+{
+	struct master *m = g->m;
+	struct generation *before = m->serving;
+
+	m->loading = NULL;
+	m->serving = g;
+	if (m->pending_config) {
+		logs_commit(&m->logs, m->pending_config->cfg, &m->pending_logs);
+		config_ref_drop(m->config);
+		m->config = m->pending_config;
+		m->pending_config = NULL;
+	}
+	m->balancer_user = g->user;
+	generation_serve(g);
+	warden_set_wait(&m->warden, m->config->cfg);
+	listeners_commit(m);
+	listeners_leave(m, m->config->cfg);
+	if (before)
+		generation_drain(before, DRAIN_RELOAD);
+	if (m->booting) {
+		m->booting = m->logs.booting = false;
+		return;
+	}
+	log_notice("generation %u serves, generation %u finishes its connections", g->number,
+		   before ? before->number : 0);
+	apps_release(m, m->config);
+}
+
+void reload_failed(struct generation *g, const char *why)
+{
+	struct master *m = g->m;
+
+	if (m->booting) {
+		logs_complain(&m->logs, "cannot start: %s", why);
+		generation_abandon(g);
+		m->loading = NULL;
+		shutdown_abort(m);
+		return;
+	}
+	log_error("generation %u failed: %s; nothing has changed", g->number, why);
+	generation_abandon(g);
+	drop_pending(m);
+}
+
+void reload_cancel(struct master *m)
+{
+	struct generation *g = m->loading;
+
+	if (!g)
+		return;
+	generation_abandon(g);
+	drop_pending(m);
+}

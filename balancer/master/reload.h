@@ -1,0 +1,28 @@
+/* Taking over a new configuration: prepared whole, then committed or dropped whole. */
+#ifndef DROVER_MASTER_RELOAD_H
+#define DROVER_MASTER_RELOAD_H
+
+#include "balancer/config/config.h"
+#include "common/base.h"
+#include "common/err.h"
+
+struct generation;
+struct master;
+
+/* The first configuration (taken): logs, listeners, workers, the first
+ * generation.  On failure the reason has been logged. */
+MUST_CHECK enum err reload_boot(struct master *m, struct config *cfg);
+
+/* SIGHUP. */
+void reload_ask(struct master *m, const char *why);
+
+/* All balancers of the loading generation are ready: it takes over. */
+void reload_commit(struct generation *g);
+
+/* They will not be: everything stays as it was; at the first start: the end. */
+void reload_failed(struct generation *g, const char *why);
+
+/* Whatever is loading is given up. */
+void reload_cancel(struct master *m);
+
+#endif

@@ -1,0 +1,284 @@
+/* The run directory; in the master, and for the clean-up in the warden.
+ *
+ *   /run/drover/NAME.lock         "PID\n", held with flock(2)
+ *   /run/drover/wPID/APP/N.sock   a worker's socket; the directory APP belongs to its user
+ */
+#include "balancer/master/rundir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "balancer/master/logs.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+/* ---- finding a directory ------------------------------------------------ */
+
+/* Makes `path` unless it is there; whether it is ours, a directory and no link,
+ * and closed to writers other than us. */
+static bool own_directory(const char *path, mode_t mode)
+{
+	struct stat st;
+
+	if (mkdir(path, mode) != 0 && errno != EEXIST)
+		return false;
+	if (lstat(path, &st) != 0)
+		return false;
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022)) {
+		errno = EPERM;
+		return false;
+	}
+	return access(path, W_OK | X_OK) == 0;
+}
+
+static char *find_directory(const struct logs *l)
+{
+	const char *xdg = getenv("XDG_RUNTIME_DIR");
+	char *path;
+
+	if (geteuid() == 0) {
+		path = mem_must_dup("/run/drover");
+		if (own_directory(path, 0755))
+			return path;
+		mem_free(path);
+	} else if (xdg && xdg[0] == '/') {
+		path = mem_must_printf("%s/drover", xdg);
+		if (own_directory(path, 0700))
+			return path;
+		mem_free(path);
+	}
+	path = mem_must_printf("/tmp/drover-%u", (unsigned)geteuid());
+	if (own_directory(path, geteuid() == 0 ? 0755 : 0700))
+		return path;
+	logs_complain(l, "cannot use %s as run directory: %s; remove it, or set XDG_RUNTIME_DIR", path,
+		      errno == EPERM ? "it is not a directory that only we may write" : strerror(errno));
+	mem_free(path);
+	return NULL;
+}
+
+/* ---- the name ----------------------------------------------------------- */
+
+static pid_t read_pid(int fd)
+{
+	char text[32];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	long pid = strtol(text, NULL, 10);
+	return pid > 0 && pid < INT32_MAX ? (pid_t)pid : 0;
+}
+
+static void complain_taken(const struct rundir *r, const struct logs *l, pid_t holder)
+{
+	if (holder > 0 && kill(holder, 0) != 0 && errno == ESRCH)
+		logs_complain(l, "instance \"%s\" (pid %d) has ended, but its last connections are still "
+			      "being finished; try again in a few seconds", r->name, (int)holder);
+	else
+		logs_complain(l, "an instance named \"%s\" is already running (pid %d); stop it, or give "
+			      "this one another name with --name", r->name, (int)holder);
+}
+
+/* One try: ERR_AGAIN when the file was removed between opening and locking. */
+static enum err try_lock(struct rundir *r, const struct logs *l)
+{
+	struct stat ours, there;
+	int fd = open(r->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	if (fd < 0) {
+		logs_complain(l, "cannot open %s: %s", r->lock_path, strerror(errno));
+		return ERR_SYS;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno == EWOULDBLOCK)
+			complain_taken(r, l, read_pid(fd));
+		else
+			logs_complain(l, "cannot lock %s: %s", r->lock_path, strerror(errno));
+		fd_close(&fd);
+		return ERR_EXISTS;
+	}
+	if (fstat(fd, &ours) != 0 || stat(r->lock_path, &there) != 0 ||
+	    ours.st_ino != there.st_ino || ours.st_dev != there.st_dev) {
+		fd_close(&fd);
+		return ERR_AGAIN;
+	}
+	r->lock_fd = fd;
+	return ERR_OK;
+}
+
+/* Whoever held the name before us may have died with its warden. */
+static void clean_up_after(const struct rundir *r, pid_t before)
+{
+	if (before <= 0 || before == getpid() || kill(before, 0) == 0)
+		return;
+	char *path = mem_must_printf("%s/w%d", r->path, (int)before);
+	rundir_remove_sockets(path);
+	mem_free(path);
+}
+
+enum err rundir_open(struct rundir *r, const struct logs *l, const char *name)
+{
+	enum err e = ERR_AGAIN;
+
+	*r = (struct rundir){ .lock_fd = -1 };
+	r->path = find_directory(l);
+	if (!r->path)
+		return ERR_SYS;
+	r->name = mem_must_dup(name);
+	r->lock_path = mem_must_printf("%s/%s.lock", r->path, name);
+	while (e == ERR_AGAIN)
+		e = try_lock(r, l);
+	if (e)
+		return e;
+	clean_up_after(r, read_pid(r->lock_fd));
+	if (ftruncate(r->lock_fd, 0) != 0 || dprintf(r->lock_fd, "%d\n", (int)getpid()) < 0) {
+		logs_complain(l, "cannot write %s: %s", r->lock_path, strerror(errno));
+		return ERR_SYS;
+	}
+	return ERR_OK;
+}
+
+enum err rundir_write_pid_file(struct rundir *r, const struct logs *l, const char *path)
+{
+	if (!path)
+		return ERR_OK;
+	/* A new file by rename: readers never see half a number, and a link that
+	 * somebody put there is replaced, not followed. */
+	char *fresh = mem_must_printf("%s.%d", path, (int)getpid());
+	int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	bool ok = fd >= 0 && dprintf(fd, "%d\n", (int)getpid()) > 0 && rename(fresh, path) == 0;
+	if (!ok) {
+		logs_complain(l, "cannot write pid_file %s: %s; check that its directory exists and may "
+			      "be written", path, strerror(errno));
+		if (fd >= 0)
+			unlink(fresh);
+	}
+	fd_close(&fd);
+	mem_free(fresh);
+	if (ok)
+		r->pid_file = mem_must_dup(path);
+	return ok ? ERR_OK : ERR_SYS;
+}
+
+void rundir_close(struct rundir *r)
+{
+	if (r->pid_file)
+		unlink(r->pid_file);
+	if (r->sockets)
+		rundir_remove_sockets(r->sockets);
+	if (r->lock_fd >= 0) {
+		/* While we hold it: a successor that had opened it finds out. */
+		unlink(r->lock_path);
+		fd_close(&r->lock_fd);
+	}
+	mem_free(r->path);
+	mem_free(r->name);
+	mem_free(r->lock_path);
+	mem_free(r->sockets);
+	mem_free(r->pid_file);
+	*r = (struct rundir){ .lock_fd = -1 };
+}
+
+/* ---- the workers' sockets ----------------------------------------------- */
+
+/* A directory of `owner`, which the group of `balancer` may pass through. */
+static enum err socket_directory(const char *path, const struct proc_user *owner,
+				 const struct proc_user *balancer)
+{
+	uid_t uid = owner->set ? owner->uid : geteuid();
+	gid_t gid = balancer->set ? balancer->gid : getegid();
+
+	if (mkdir(path, 0700) != 0) {
+		if (errno != EEXIST)
+			return ERR_SYS;
+	}
+	if (geteuid() != 0)
+		return ERR_OK;
+	if (lchown(path, uid, gid) != 0 || chmod(path, 0710) != 0)
+		return ERR_SYS;
+	return ERR_OK;
+}
+
+enum err rundir_socket_path(struct rundir *r, uint32_t app_id, uint64_t epoch,
+			    const struct proc_user *owner, const struct proc_user *balancer,
+			    char *buf, size_t room)
+{
+	if (!r->sockets)
+		r->sockets = mem_must_printf("%s/w%d", r->path, (int)getpid());
+	if (mkdir(r->sockets, 0711) != 0 && errno != EEXIST)
+		return ERR_SYS;
+	int n = snprintf(buf, room, "%s/%u", r->sockets, app_id);
+	if (n < 0 || (size_t)n >= room)
+		return ERR_RANGE;
+	enum err e = socket_directory(buf, owner, balancer);
+	if (e)
+		return e;
+	int more = snprintf(buf + n, room - (size_t)n, "/%llu.sock", (unsigned long long)epoch);
+	return more < 0 || (size_t)more >= room - (size_t)n ? ERR_RANGE : ERR_OK;
+}
+
+enum err rundir_open_socket(const char *path)
+{
+	char by_fd[64];
+	struct stat st;
+	enum err e = ERR_OK;
+
+	if (geteuid() != 0)
+		return ERR_OK; /* balancers and workers are the same user */
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return ERR_SYS;
+	snprintf(by_fd, sizeof(by_fd), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) != 0) {
+		e = ERR_SYS;
+	} else if (!S_ISSOCK(st.st_mode)) {
+		errno = ENOTSOCK;
+		e = ERR_SYS;
+	} else if (chmod(by_fd, 0666) != 0) { /* the directory keeps strangers out */
+		e = ERR_SYS;
+	}
+	fd_close(&fd);
+	return e;
+}
+
+static void remove_entries(int dir_fd, bool directories)
+{
+	DIR *dir = fdopendir(dir_fd);
+	struct dirent *entry;
+
+	if (!dir) {
+		fd_close(&dir_fd);
+		return;
+	}
+	while ((entry = readdir(dir)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (directories) {
+			int sub = openat(dirfd(dir), entry->d_name,
+					 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			if (sub >= 0)
+				remove_entries(sub, false);
+		}
+		unlinkat(dirfd(dir), entry->d_name, directories ? AT_REMOVEDIR : 0);
+	}
+	closedir(dir);
+}
+
+void rundir_remove_sockets(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	remove_entries(fd, true);
+	rmdir(path);
+}

@@ -1,0 +1,47 @@
+/* The run directory: the lock that makes an instance's name unique, and the
+ * place of the workers' Unix sockets. */
+#ifndef DROVER_MASTER_RUNDIR_H
+#define DROVER_MASTER_RUNDIR_H
+
+#include <sys/types.h>
+
+#include "common/base.h"
+#include "common/err.h"
+#include "common/proc.h"
+
+struct logs;
+
+struct rundir {
+	char *path;      /* /run/drover, $XDG_RUNTIME_DIR/drover or /tmp/drover-UID */
+	char *name;      /* of this instance */
+	char *lock_path; /* PATH/NAME.lock: our pid, under flock(2) */
+	int lock_fd;     /* also held by the warden, until it has cleaned up after us */
+	char *sockets;   /* PATH/wPID: made when the first worker needs it */
+	char *pid_file;  /* as configured, or NULL */
+};
+
+/* Finds or makes the directory and takes the name.  On failure the reason, such
+ * as the pid of the instance that has the name, has been logged. */
+MUST_CHECK enum err rundir_open(struct rundir *r, const struct logs *l, const char *name);
+
+/* Writes our pid to `path`; NULL: none is wanted. */
+MUST_CHECK enum err rundir_write_pid_file(struct rundir *r, const struct logs *l, const char *path);
+
+/* Removes everything that was made here and gives the name back. */
+void rundir_close(struct rundir *r);
+
+/* The path of a new worker's socket, in a directory of its app that belongs to
+ * `owner` (the worker's user; unset: ours) and that `balancer` may enter.
+ * ERR_RANGE: too long for a socket address. */
+MUST_CHECK enum err rundir_socket_path(struct rundir *r, uint32_t app_id, uint64_t epoch,
+				       const struct proc_user *owner,
+				       const struct proc_user *balancer, char *buf, size_t room);
+
+/* Lets the balancers connect to a worker's socket.  `path` lies in a directory
+ * that the worker may write: nothing is followed, nothing but a socket touched. */
+MUST_CHECK enum err rundir_open_socket(const char *path);
+
+/* Removes a directory of sockets and what is in it; also called by the warden. */
+void rundir_remove_sockets(const char *path);
+
+#endif

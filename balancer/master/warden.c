@@ -1,0 +1,163 @@
+/* The master's side of the warden: forking it, and the notes it acts on. */
+#include "balancer/master/warden.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "balancer/master/core.h"
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+
+#define MARGIN_MS 5000 /* beyond shutdown.hard */
+#define YOUNG_US 1000000
+#define BYE "Q"
+
+static enum err fork_warden(struct master *m);
+
+static void on_ended(evutil_socket_t fd, short what, void *arg)
+{
+	struct master *m = arg;
+	struct warden *w = &m->warden;
+	bool young = master_now_us() - w->started_us < YOUNG_US;
+
+	(void)fd;
+	(void)what;
+	if (waitpid(w->pid, NULL, WNOHANG) != w->pid)
+		return;
+	event_del(&w->ev_exit);
+	fd_close(&w->pidfd);
+	fd_close(&w->life);
+	w->pid = 0;
+	if (young) {
+		log_error("the warden keeps ending: should drover be killed, its workers will stay");
+		return;
+	}
+	log_warn("the warden has ended; starting another");
+	if (fork_warden(m))
+		log_error("cannot start the warden: %s", strerror(errno));
+}
+
+static enum err fork_warden(struct master *m)
+{
+	struct warden *w = &m->warden;
+	int life[2];
+
+	if (pipe2(life, O_CLOEXEC) != 0)
+		return ERR_SYS;
+	pid_t pid = fork();
+	if (pid == 0) {
+		fd_close(&life[1]);
+		warden_main(m, life[0]);
+	}
+	int error = errno;
+	fd_close(&life[0]);
+	if (pid < 0 || fd_of_pid(pid, &w->pidfd)) {
+		fd_close(&life[1]); /* a warden without a pidfd sees this as our end, and finds nothing to do */
+		errno = pid < 0 ? error : errno;
+		return ERR_SYS;
+	}
+	w->pid = pid;
+	w->life = life[1];
+	w->started_us = master_now_us();
+	master_event(m, &w->ev_exit, w->pidfd, EV_READ | EV_PERSIST, on_ended, m);
+	event_add(&w->ev_exit, NULL);
+	return ERR_OK;
+}
+
+enum err warden_start(struct master *m)
+{
+	struct warden *w = &m->warden;
+	void *map = mmap(NULL, sizeof(*w->notes), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED || pipe2(w->balancers, O_CLOEXEC) != 0) {
+		logs_complain(&m->logs, "cannot start the warden: %s", strerror(errno));
+		return ERR_SYS;
+	}
+	w->notes = map;
+	w->notes->group = (int32_t)getpgrp();
+	if (fork_warden(m)) {
+		logs_complain(&m->logs, "cannot start the warden: %s", strerror(errno));
+		return ERR_SYS;
+	}
+	return ERR_OK;
+}
+
+void warden_stop(struct warden *w)
+{
+	if (w->pid) {
+		event_del(&w->ev_exit);
+		/* The byte tells this end from an unexpected one. */
+		if (write(w->life, BYE, 1) != 1)
+			(void)!fd_signal_pid(w->pidfd, SIGKILL);
+		while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		w->pid = 0;
+	}
+	fd_close(&w->pidfd);
+	fd_close(&w->life);
+	fd_close(&w->balancers[0]);
+	fd_close(&w->balancers[1]);
+	if (w->notes)
+		munmap(w->notes, sizeof(*w->notes));
+	w->notes = NULL;
+}
+
+void warden_set_wait(struct warden *w, const struct config *cfg)
+{
+	w->notes->wait_ms = cfg->shutdown_hard_ms + MARGIN_MS;
+}
+
+void warden_set_sockets(struct warden *w, const char *path)
+{
+	if (strlen(path) < sizeof(w->notes->sockets))
+		strcpy(w->notes->sockets, path);
+}
+
+int warden_note(struct warden *w, const char *path)
+{
+	struct stat st;
+
+	if (strlen(path) >= sizeof(w->notes->files[0].path) || lstat(path, &st) != 0)
+		return -1;
+	for (int i = 0; i < WARDEN_NOTES; i++) {
+		struct warden_file *f = &w->notes->files[i];
+		if (f->path[0])
+			continue;
+		f->device = st.st_dev;
+		f->inode = st.st_ino;
+		strcpy(f->path, path);
+		return i;
+	}
+	return -1;
+}
+
+void warden_remove_file(const struct warden_file *file)
+{
+	struct stat st;
+
+	if (file->path[0] && lstat(file->path, &st) == 0 && st.st_dev == file->device &&
+	    st.st_ino == file->inode)
+		unlink(file->path);
+}
+
+void warden_remove_note(struct warden *w, int note)
+{
+	if (note < 0 || note >= WARDEN_NOTES)
+		return;
+	warden_remove_file(&w->notes->files[note]);
+	w->notes->files[note] = (struct warden_file){ .path = "" };
+}
+
+int warden_balancer_fd(const struct warden *w)
+{
+	return w->balancers[1];
+}

@@ -1,0 +1,69 @@
+/* The warden: a process that sleeps until the master ends.  When that was not
+ * announced, it lets the balancers finish, stops the workers and removes the
+ * files, so that nothing outlives drover for ever. */
+#ifndef DROVER_MASTER_WARDEN_H
+#define DROVER_MASTER_WARDEN_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/base.h"
+#include "common/err.h"
+
+struct config;
+struct master;
+
+#define WARDEN_NOTES 64
+
+/* A file to be removed: by path, if it is still the one that was meant. */
+struct warden_file {
+	char path[256]; /* "": unused */
+	uint64_t device, inode;
+};
+
+/* Shared between master and warden; the master writes, the warden reads when
+ * the master is no more. */
+struct warden_notes {
+	uint64_t wait_ms;      /* for the balancers to end by themselves */
+	int32_t group;         /* the balancers' process group: the master's */
+	char sockets[256];     /* directory of the workers' sockets, "" = none */
+	struct warden_file files[WARDEN_NOTES];
+};
+
+struct warden {
+	struct warden_notes *notes;
+	pid_t pid;            /* 0: none */
+	int pidfd;
+	int life;             /* write end: closes when the master ends */
+	int balancers[2];     /* every balancer inherits [1]; the warden waits for the end of [0] */
+	struct event ev_exit;
+	uint64_t started_us;
+};
+
+/* Makes the notes and pipes and forks the warden.  ERR_*, logged. */
+MUST_CHECK enum err warden_start(struct master *m);
+
+/* A normal end: the warden goes without doing anything. */
+void warden_stop(struct warden *w);
+
+/* How long the balancers may take under this configuration. */
+void warden_set_wait(struct warden *w, const struct config *cfg);
+void warden_set_sockets(struct warden *w, const char *path);
+
+/* Notes an existing file; returns the note, or -1 (no room, no such file). */
+int warden_note(struct warden *w, const char *path);
+/* Removes the file of a note, if it is still the one, and the note. -1 is fine. */
+void warden_remove_note(struct warden *w, int note);
+
+/* What every balancer keeps open. */
+int warden_balancer_fd(const struct warden *w);
+
+/* The warden's main function. */
+NORETURN void warden_main(struct master *m, int life_fd);
+/* Removes the file if it is the one that was noted. */
+void warden_remove_file(const struct warden_file *file);
+
+#endif

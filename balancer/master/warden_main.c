@@ -1,0 +1,178 @@
+/* The warden's life, in its own process.
+ *
+ *   sleep until the life pipe speaks
+ *     a byte       the master has ended as it should: go
+ *     end of file  it has not:
+ *       wait for the balancers (they see their channel's end and drain)
+ *       SIGTERM to the workers, by pid and start time; after 10 s SIGKILL
+ *       remove files and sockets
+ *
+ * It has its own session, so that what ends the master's process group leaves
+ * it alive, and it holds the lock of the instance's name until it is done.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balancer/master/core.h"
+#include "balancer/master/warden.h"
+#include "common/clock.h"
+#include "common/contract.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define STOP_MS 10000
+#define LOOK_MS 50
+
+struct prey {
+	pid_t pid;
+	int pidfd;
+};
+
+static void set_signals(void)
+{
+	static const int deaf_to[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2,
+				       SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP };
+	sigset_t none;
+
+	for (size_t i = 0; i < ARRAY_LEN(deaf_to); i++)
+		signal(deaf_to[i], SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static bool said_goodbye(int life_fd)
+{
+	char byte;
+	ssize_t n;
+
+	do
+		n = read(life_fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
+/* True when the descriptor becomes readable (or ends) in time. */
+static bool wait_for(int fd, uint64_t ms)
+{
+	uint64_t until;
+
+	clock_update();
+	until = clock_now_us() + ms * 1000;
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		clock_update();
+		uint64_t now = clock_now_us();
+		uint64_t left = now < until ? (until - now) / 1000 + 1 : 0;
+		int n = poll(&p, 1, (int)MIN(left, 3600000));
+		if (n > 0)
+			return true;
+		if (left == 0)
+			return false;
+	}
+}
+
+/* Those that did not drain in time; the rows name them, the group confirms. */
+static void kill_balancers(const struct master *m)
+{
+	uint32_t n = atomic_load(&m->tally->n_rows);
+
+	for (uint32_t i = 0; i < MIN(n, TALLY_ROWS); i++) {
+		const struct tally_row *row = &m->tally->rows[i];
+		pid_t pid = atomic_load(&row->pid);
+		if (atomic_load(&row->used) && pid > 0 && getpgid(pid) == m->warden.notes->group) {
+			log_error("balancer (pid %d) has not drained in time: killing it", (int)pid);
+			kill(pid, SIGKILL);
+		}
+	}
+}
+
+/* Workers that still are who the roster says. */
+static size_t find_workers(const struct master *m, struct prey prey[static ROSTER_SLOTS])
+{
+	const struct roster *r = m->slots.shared;
+	uint32_t n_slots = MIN(r->n_slots, ROSTER_SLOTS);
+	size_t n = 0;
+
+	/* No lock: the only writer is dead, and start times tell torn rows. */
+	for (uint32_t i = 0; i < n_slots; i++) {
+		const struct roster_slot *s = &r->slots[i];
+		if (s->pid <= 1 || s->start_ticks == 0 || fd_of_pid(s->pid, &prey[n].pidfd))
+			continue;
+		if (proc_start_ticks(s->pid) != s->start_ticks) {
+			fd_close(&prey[n].pidfd);
+			continue;
+		}
+		prey[n++].pid = s->pid;
+	}
+	return n;
+}
+
+static bool all_gone(struct prey *prey, size_t n)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (prey[i].pidfd >= 0 && wait_for(prey[i].pidfd, 0)) {
+			/* Its leader has ended: what it leaves behind goes with it. */
+			kill(-prey[i].pid, SIGKILL);
+			fd_close(&prey[i].pidfd);
+		}
+		left += prey[i].pidfd >= 0;
+	}
+	return left == 0;
+}
+
+static void stop_workers(const struct master *m)
+{
+	struct prey *prey = mem_must_alloc(ROSTER_SLOTS * sizeof(*prey));
+	size_t n = find_workers(m, prey);
+
+	if (n)
+		log_notice("stopping %zu workers", n);
+	for (size_t i = 0; i < n; i++)
+		kill(-prey[i].pid, SIGTERM);
+	for (int ms = 0; ms < STOP_MS && !all_gone(prey, n); ms += LOOK_MS)
+		poll(NULL, 0, LOOK_MS);
+	for (size_t i = 0; i < n; i++)
+		if (prey[i].pidfd >= 0)
+			kill(-prey[i].pid, SIGKILL);
+	mem_free(prey);
+}
+
+static void remove_files(struct master *m)
+{
+	struct warden_notes *notes = m->warden.notes;
+
+	for (int i = 0; i < WARDEN_NOTES; i++)
+		warden_remove_file(&notes->files[i]);
+	if (notes->sockets[0])
+		rundir_remove_sockets(notes->sockets);
+	unlink(m->rundir.lock_path);
+}
+
+void warden_main(struct master *m, int life_fd)
+{
+	struct warden *w = &m->warden;
+	int keep[] = { life_fd, w->balancers[0], m->rundir.lock_fd, log_fd() };
+
+	set_signals();
+	setsid();
+	log_ident("warden");
+	proc_title("drover: warden of %s", m->name);
+	fd_close_all_but(keep, ARRAY_LEN(keep));
+	if (said_goodbye(life_fd))
+		_exit(EXIT_DRAINED);
+	log_error("the master has ended unexpectedly: waiting for the balancers to drain, then "
+		  "stopping the workers");
+	if (!wait_for(w->balancers[0], w->notes->wait_ms))
+		kill_balancers(m);
+	stop_workers(m);
+	remove_files(m);
+	log_notice("all that the master left behind is stopped");
+	_exit(EXIT_DRAINED);
+}

@@ -1,0 +1,402 @@
+/* Supervising one worker: a table of what each event does in each phase.  In
+ * the master.  What follows for the app (a successor, a rollback) is decided in
+ * app.c and reconcile.c.
+ *
+ *   STARTING ── ready ──► UP ── drain ──► DRAINING ── traffic has ended ──► STOPPING
+ *      │                   │                 │                                 │ grace
+ *      │ exit              │ exit            │ exit                 exit       ▼
+ *      └───────────────────┴─────────────────┴────► LEAVING ◄────────────── KILLED
+ *                                                      │ process group empty, balancers know
+ *                                                      ▼
+ *                                                    GONE
+ *
+ * Routing stops before the signal is sent: DRAINING ends when every balancer has
+ * acknowledged the roster that says so, and no request is counted any more.
+ */
+#include "balancer/master/worker_proc.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "balancer/master/app.h"
+#include "balancer/master/balancer_proc.h"
+#include "balancer/master/core.h"
+#include "common/fd.h"
+#include "common/log.h"
+
+#define DRAIN_LOOK_MS 20
+#define LEAVING_LOOK_MS 20
+#define KILLED_LOOK_MS 5000
+#define GIVE_UP_US 2000000    /* on a killed group that does not vanish: unreaped, not ours */
+#define SERVER_DRAIN_MS 30000 /* of a server whose app has no configuration any more */
+
+typedef void worker_act_f(struct worker *w);
+
+/* ---- small things ------------------------------------------------------- */
+
+static const char *const phase_names[WS_MAX] = {
+	[WS_STARTING] = "starting", [WS_UP] = "up", [WS_DRAINING] = "draining",
+	[WS_STOPPING] = "stopping", [WS_KILLED] = "killed", [WS_LEAVING] = "leaving",
+	[WS_GONE] = "gone",
+};
+
+/* What balancers and the warden see of each phase. */
+static const enum worker_state roster_states[WS_MAX] = {
+	[WS_STARTING] = WORKER_STARTING, [WS_UP] = WORKER_UP, [WS_DRAINING] = WORKER_DRAINING,
+	[WS_STOPPING] = WORKER_STOPPING, [WS_KILLED] = WORKER_STOPPING,
+	[WS_LEAVING] = WORKER_DOWN, [WS_GONE] = WORKER_EMPTY,
+};
+
+static void go(struct worker *w, enum worker_phase to)
+{
+	struct slots *s = &w->app->m->slots;
+
+	w->phase = to;
+	if (to == WS_GONE) {
+		slots_release(s, w->slot);
+		return;
+	}
+	if (s->draft->slots[w->slot].state != roster_states[to])
+		slots_set_state(s, w->slot, roster_states[to]);
+	w->version = slots_version(s);
+}
+
+/* "worker 0 (pid 123)" or "server 10.0.0.5:80". */
+static const char *name_of(const struct worker *w, char buf[static ADDR_TEXT_MAX + 16])
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (w->pid)
+		snprintf(buf, ADDR_TEXT_MAX + 16, "worker %u (pid %d)", w->instance, (int)w->pid);
+	else
+		snprintf(buf, ADDR_TEXT_MAX + 16, "server %s", addr_format(&w->address, text));
+	return buf;
+}
+
+static double seconds_since(uint64_t us)
+{
+	return (double)(master_now_us() - us) / 1e6;
+}
+
+static void signal_group(const struct worker *w, int signo)
+{
+	if (w->pid && kill(-w->pid, signo) != 0 && errno != ESRCH)
+		log_error("app %s: cannot signal worker %u (pid %d): %s", w->app->name, w->instance,
+			  (int)w->pid, strerror(errno));
+}
+
+static uint64_t drain_ms(const struct worker *w)
+{
+	if (w->release)
+		return w->release->conf->stop_drain_ms;
+	return w->app->target ? w->app->target->conf->stop_drain_ms : SERVER_DRAIN_MS;
+}
+
+static uint64_t grace_ms(const struct worker *w)
+{
+	return w->release->conf->stop_grace_ms;
+}
+
+/* Its last lines, unless the end before said the same. */
+static void log_last_lines(struct worker *w, enum log_level level)
+{
+	struct instance *row = app_instance(w->app, w->instance);
+
+	if (row && strcmp(row->last_words, w->exit_text) == 0 && !w->served)
+		return;
+	if (row)
+		snprintf(row->last_words, sizeof(row->last_words), "%s", w->served ? "" : w->exit_text);
+	for (uint32_t i = 0; i < w->output.tail.n; i++)
+		log_at(level, "app %s: worker %u (pid %d) | %s", w->app->name, w->instance,
+		       (int)w->pid, tail_line(&w->output.tail, i));
+}
+
+/* ---- the way up --------------------------------------------------------- */
+
+static void fail_boot(struct worker *w)
+{
+	app_on_boot_failure(w->app, w);
+}
+
+static void start_stopping(struct worker *w);
+
+static void mark_up(struct worker *w)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (addr_is_unix(&w->address) && rundir_open_socket(w->address.un.sun_path)) {
+		log_error("app %s: cannot let the balancers use %s: %s", w->app->name,
+			  w->address.un.sun_path, strerror(errno));
+		fail_boot(w);
+		start_stopping(w);
+		return;
+	}
+	event_del(&w->ev_timer);
+	w->served = true;
+	go(w, WS_UP);
+	log_notice("app %s: worker %u (pid %d) ready on %s in %.2f s", w->app->name, w->instance,
+		   (int)w->pid, addr_format(&w->address, text), seconds_since(w->started_us));
+	app_on_up(w->app, w);
+}
+
+static void boot_timeout(struct worker *w)
+{
+	log_error("app %s: worker %u (pid %d) was not ready within %.1f s: nothing accepts on %s %s; "
+		  "does the command listen on ${PORT}?", w->app->name, w->instance, (int)w->pid,
+		  (double)w->release->conf->ready_timeout_ms / 1e3,
+		  addr_is_unix(&w->address) ? "socket" : "port",
+		  addr_is_unix(&w->address) ? w->address.un.sun_path : "it was given");
+	snprintf(w->exit_text, sizeof(w->exit_text), "not ready in time");
+	log_last_lines(w, LOG_ERROR);
+	fail_boot(w);
+	start_stopping(w);
+}
+
+/* ---- the way down ------------------------------------------------------- */
+
+static void start_draining(struct worker *w)
+{
+	char name[ADDR_TEXT_MAX + 16];
+
+	go(w, WS_DRAINING);
+	w->deadline_us = master_now_us() + drain_ms(w) * 1000;
+	log_info("app %s: draining %s", w->app->name, name_of(w, name));
+	master_timer(&w->ev_timer, DRAIN_LOOK_MS);
+}
+
+static void leave(struct worker *w);
+
+static void start_stopping(struct worker *w)
+{
+	ready_stop(&w->ready);
+	if (w->pid == 0) {
+		leave(w);
+		return;
+	}
+	go(w, WS_STOPPING);
+	w->signalled = true;
+	w->deadline_us = master_now_us() + grace_ms(w) * 1000;
+	signal_group(w, w->release->conf->stop_signal);
+	master_timer(&w->ev_timer, grace_ms(w));
+}
+
+static void check_drained(struct worker *w)
+{
+	struct master *m = w->app->m;
+	char name[ADDR_TEXT_MAX + 16];
+	bool known = balancers_follow(m, w->version);
+	uint32_t busy = tally_in_flight(m->tally, w->slot);
+
+	if (known && busy == 0) {
+		log_info("app %s: %s drained", w->app->name, name_of(w, name));
+		start_stopping(w);
+	} else if (master_now_us() >= w->deadline_us) {
+		log_warn("app %s: %s still has %u requests after stop.drain (%.1f s); stopping it",
+			 w->app->name, name_of(w, name), busy, (double)drain_ms(w) / 1e3);
+		start_stopping(w);
+	} else {
+		master_timer(&w->ev_timer, DRAIN_LOOK_MS);
+	}
+}
+
+static void kill_group(struct worker *w)
+{
+	ready_stop(&w->ready);
+	if (w->pid == 0) {
+		leave(w);
+		return;
+	}
+	w->signalled = true;
+	go(w, WS_KILLED);
+	signal_group(w, SIGKILL);
+	master_timer(&w->ev_timer, KILLED_LOOK_MS);
+}
+
+static void grace_over(struct worker *w)
+{
+	log_warn("app %s: worker %u (pid %d) did not end within stop.grace (%.1f s): killing it",
+		 w->app->name, w->instance, (int)w->pid, (double)grace_ms(w) / 1e3);
+	kill_group(w);
+}
+
+static void still_there(struct worker *w)
+{
+	log_warn("app %s: worker %u (pid %d) was killed but has not ended yet", w->app->name,
+		 w->instance, (int)w->pid);
+	kill_group(w);
+}
+
+/* ---- its end ------------------------------------------------------------ */
+
+static void boot_exit(struct worker *w)
+{
+	log_error("app %s: worker %u (pid %d) ended before it was ready: %s, after %.2f s", w->app->name,
+		  w->instance, (int)w->pid, w->exit_text, seconds_since(w->started_us));
+	log_last_lines(w, LOG_ERROR);
+	fail_boot(w);
+	leave(w);
+}
+
+static void crashed(struct worker *w)
+{
+	bool clean = strcmp(w->exit_text, "exit status 0") == 0;
+
+	log_at(clean ? LOG_WARN : LOG_ERROR, "app %s: worker %u (pid %d) ended: %s, after %.1f s",
+	       w->app->name, w->instance, (int)w->pid, w->exit_text, seconds_since(w->started_us));
+	if (!clean)
+		log_last_lines(w, LOG_ERROR);
+	leave(w);
+	app_on_end(w->app, w);
+}
+
+static void ended_as_asked(struct worker *w)
+{
+	log_info("app %s: worker %u (pid %d) stopped: %s", w->app->name, w->instance, (int)w->pid,
+		 w->exit_text);
+	leave(w);
+}
+
+/* The process has ended, or there was none; the rest of its group gets what it
+ * has got, at most once, and what is left of its grace. */
+static void leave(struct worker *w)
+{
+	ready_stop(&w->ready);
+	go(w, WS_LEAVING);
+	if (w->pid && !w->signalled) {
+		w->signalled = true;
+		w->deadline_us = master_now_us() + grace_ms(w) * 1000;
+		signal_group(w, w->release->conf->stop_signal);
+	}
+	master_timer(&w->ev_timer, LEAVING_LOOK_MS);
+}
+
+static bool group_lives(const struct worker *w)
+{
+	return w->pid && kill(-w->pid, 0) == 0;
+}
+
+static void check_left(struct worker *w)
+{
+	struct master *m = w->app->m;
+	uint64_t now = master_now_us();
+
+	if (group_lives(w) && now < w->deadline_us + GIVE_UP_US) {
+		if (now >= w->deadline_us)
+			signal_group(w, SIGKILL);
+		master_timer(&w->ev_timer, LEAVING_LOOK_MS);
+	} else if (!balancers_follow(m, w->version)) {
+		master_timer(&w->ev_timer, LEAVING_LOOK_MS);
+	} else {
+		worker_bury(w);
+	}
+}
+
+static void kill_rest(struct worker *w)
+{
+	w->deadline_us = master_now_us();
+	signal_group(w, SIGKILL);
+}
+
+static void do_nothing(struct worker *w)
+{
+	(void)w;
+}
+
+/* ---- the table ---------------------------------------------------------- */
+
+static worker_act_f *const acts[WS_MAX][WE_MAX] = {
+	[WS_STARTING] = { [WE_READY] = mark_up, [WE_TIMER] = boot_timeout, [WE_EXIT] = boot_exit,
+			  [WE_DRAIN] = start_stopping, [WE_STOP] = start_stopping,
+			  [WE_KILL] = kill_group },
+	[WS_UP]       = { [WE_EXIT] = crashed, [WE_DRAIN] = start_draining,
+			  [WE_STOP] = start_stopping, [WE_KILL] = kill_group },
+	[WS_DRAINING] = { [WE_TIMER] = check_drained, [WE_EXIT] = ended_as_asked,
+			  [WE_DRAIN] = do_nothing, [WE_STOP] = start_stopping,
+			  [WE_KILL] = kill_group },
+	[WS_STOPPING] = { [WE_TIMER] = grace_over, [WE_EXIT] = ended_as_asked,
+			  [WE_DRAIN] = do_nothing, [WE_STOP] = do_nothing, [WE_KILL] = kill_group },
+	[WS_KILLED]   = { [WE_TIMER] = still_there, [WE_EXIT] = ended_as_asked,
+			  [WE_DRAIN] = do_nothing, [WE_STOP] = do_nothing, [WE_KILL] = do_nothing },
+	[WS_LEAVING]  = { [WE_TIMER] = check_left, [WE_DRAIN] = do_nothing,
+			  [WE_STOP] = do_nothing, [WE_KILL] = kill_rest },
+};
+
+void worker_event(struct worker *w, enum worker_event ev)
+{
+	worker_act_f *act = acts[w->phase][ev];
+
+	if (!act) {
+		log_debug("app %s: worker %u: unexpected event %d while %s", w->app->name,
+			  w->instance, (int)ev, phase_names[w->phase]);
+		return;
+	}
+	act(w);
+	app_mark(w->app);
+}
+
+/* ---- from the loop ------------------------------------------------------ */
+
+static void on_ended(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	siginfo_t si = { .si_pid = 0 };
+
+	(void)fd;
+	(void)what;
+	if (waitid(P_PID, (id_t)w->pid, &si, WEXITED | WNOHANG) != 0 || si.si_pid == 0)
+		return;
+	event_del(&w->ev_exit);
+	fd_close(&w->pidfd);
+	proc_exit_text(si.si_code, si.si_status, w->exit_text);
+	output_drain(&w->output);
+	worker_event(w, WE_EXIT);
+	master_reap_strangers(w->app->m);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	worker_event(arg, WE_TIMER);
+}
+
+static void on_ready(void *arg)
+{
+	worker_event(arg, WE_READY);
+}
+
+void worker_watch(struct worker *w)
+{
+	struct master *m = w->app->m;
+
+	master_event(m, &w->ev_timer, -1, EV_TIMEOUT, on_timer, w);
+	if (w->pid == 0)
+		return;
+	master_event(m, &w->ev_exit, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
+	event_add(&w->ev_exit, NULL);
+	master_timer(&w->ev_timer, w->release->conf->ready_timeout_ms);
+	ready_start(&w->ready, m->base, &w->address, on_ready, w);
+}
+
+void worker_bury(struct worker *w)
+{
+	struct master *m = w->app->m;
+
+	go(w, WS_GONE);
+	event_del(&w->ev_timer);
+	if (w->pidfd >= 0)
+		event_del(&w->ev_exit);
+	fd_close(&w->pidfd);
+	ready_stop(&w->ready);
+	output_close(&w->output);
+	if (w->pid && addr_is_unix(&w->address))
+		unlink(w->address.un.sun_path);
+	w->release = release_drop(w->release);
+	app_mark(w->app);
+	list_remove(&w->link);
+	list_push_back(&m->buried, &w->link);
+}

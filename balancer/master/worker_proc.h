@@ -1,0 +1,88 @@
+/* One worker as the master sees it: a process we started, or a server that
+ * somebody else runs (pid 0). */
+#ifndef DROVER_MASTER_WORKER_PROC_H
+#define DROVER_MASTER_WORKER_PROC_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "balancer/master/output.h"
+#include "balancer/master/ready.h"
+#include "common/addr.h"
+#include "common/base.h"
+#include "common/err.h"
+#include "common/list.h"
+
+struct app;
+struct release;
+
+enum worker_phase {
+	WS_STARTING = 0, /* spawned, not ready */
+	WS_UP,
+	WS_DRAINING,     /* gets no new requests; finishes those it has */
+	WS_STOPPING,     /* was sent its stop signal */
+	WS_KILLED,       /* was sent SIGKILL */
+	WS_LEAVING,      /* has ended; others of its process group may not have */
+	WS_GONE,         /* nothing is left; freed at the end of the turn */
+	WS_MAX
+};
+
+enum worker_event {
+	WE_READY = 0, /* its readiness is proved */
+	WE_TIMER,     /* the phase's timer */
+	WE_EXIT,      /* the process has ended */
+	WE_DRAIN,     /* it is not wanted any more */
+	WE_STOP,      /* the same, and no request will come: no balancer is left */
+	WE_KILL,      /* the same, and nobody waits */
+	WE_MAX
+};
+
+struct worker {
+	struct list link;         /* in app->workers; then buried */
+	struct app *app;
+	struct release *release;  /* held; NULL: a server */
+	uint32_t instance;
+	enum worker_phase phase;
+
+	uint32_t slot;            /* of the roster */
+	uint64_t version;         /* roster version that shows its latest phase */
+	struct addr address;
+
+	pid_t pid;                /* 0: a server */
+	int pidfd;
+	struct event ev_exit, ev_timer;
+	struct ready ready;
+	struct output output;
+
+	uint64_t started_us;
+	uint64_t deadline_us;     /* of STARTING, DRAINING; in STOPPING and LEAVING: when SIGKILL is due */
+	bool signalled;           /* was asked to stop by us */
+	bool served;              /* was UP */
+	char exit_text[64];
+};
+
+/* Starts instance `instance` of `r` (held while it lives) as a member of `app`.
+ * On failure the reason has been logged and nothing is left. */
+MUST_CHECK enum err worker_start(struct app *app, struct release *r, uint32_t instance);
+
+/* A server that others run becomes a member of `app`, UP at once. */
+MUST_CHECK enum err worker_add_server(struct app *app, const struct addr *address);
+
+void worker_event(struct worker *w, enum worker_event ev);
+
+/* Removes from its app, closes everything; memory goes at the end of the turn. */
+void worker_bury(struct worker *w);
+
+/* STARTING or UP: counts as a member of its release. */
+static inline bool worker_counts(const struct worker *w)
+{
+	return w->phase == WS_STARTING || w->phase == WS_UP;
+}
+
+/* For worker_spawn.c: watches the end of a spawned process. */
+void worker_watch(struct worker *w);
+
+#endif

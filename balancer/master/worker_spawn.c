@@ -1,0 +1,228 @@
+/* From "instance 2 of web is missing" to a running process; in the master.
+ *
+ *   slot (and its epoch) -> internal address -> pipes -> environment -> spawn
+ *   -> roster row with pid and start time, visible at once: should the master
+ *      die in the next instant, the warden finds the worker there
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balancer/master/app.h"
+#include "balancer/master/core.h"
+#include "balancer/master/ports.h"
+#include "balancer/master/worker_env.h"
+#include "balancer/master/worker_proc.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+extern char **environ;
+
+static enum err complain(const struct worker *w, enum err e, const char *what, const char *why)
+{
+	logs_complain(&w->app->m->logs, "app %s: cannot start worker %u: %s%s%s", w->app->name,
+		      w->instance, what, why[0] ? ": " : "", why);
+	return e;
+}
+
+static enum err give_port(struct worker *w)
+{
+	const struct cfg_app *conf = w->release->conf;
+	char what[96];
+	uint16_t port;
+	enum err e = ports_take(w->app->m, conf, &port);
+
+	if (!e) {
+		w->address = addr_ipv4_loopback(port);
+		return ERR_OK;
+	}
+	if (e == ERR_FULL && conf->port_max) {
+		snprintf(what, sizeof(what), "no free port in ports: %u-%u; widen the range",
+			 conf->port_min, conf->port_max);
+		return complain(w, e, what, "");
+	}
+	return complain(w, e, "cannot find a free port",
+			e == ERR_SYS ? strerror(errno) : err_text(e));
+}
+
+static enum err give_socket(struct worker *w, const struct proc_user *user)
+{
+	struct master *m = w->app->m;
+	uint64_t epoch = m->slots.draft->slots[w->slot].epoch;
+	char path[sizeof(w->address.un.sun_path)];
+	enum err e = rundir_socket_path(&m->rundir, w->app->id, epoch, user, &m->balancer_user, path,
+					sizeof(path));
+
+	if (!e)
+		e = addr_unix(path, &w->address);
+	if (e == ERR_RANGE)
+		return complain(w, e, "the path of its socket is longer than a socket address takes; "
+				"set XDG_RUNTIME_DIR to a shorter one", "");
+	if (e)
+		return complain(w, e, "cannot make a directory for its socket", strerror(errno));
+	warden_set_sockets(&m->warden, m->rundir.sockets);
+	return ERR_OK;
+}
+
+static enum err complain_spawn(const struct worker *w, const struct proc_spec *spec,
+			       const struct proc_failure *failure)
+{
+	const char *object = "", *remedy = "";
+	char what[512];
+
+	if (strcmp(failure->stage, "execute") == 0) {
+		object = spec->argv[0];
+		remedy = failure->error == ENOENT ? "; check the command and PATH" :
+			 failure->error == EACCES ? "; is it executable for its user?" : "";
+	} else if (strcmp(failure->stage, "change to directory") == 0) {
+		object = spec->directory;
+		remedy = "; check the app's directory";
+	} else if (strcmp(failure->stage, "become user") == 0) {
+		object = spec->user.name;
+		remedy = "; only root may start workers as another user";
+	}
+	snprintf(what, sizeof(what), "cannot %s%s%s: %s%s", failure->stage, object[0] ? " " : "",
+		 object, strerror(failure->error), remedy);
+	return complain(w, ERR_SYS, what, "");
+}
+
+static enum err spawn(struct worker *w, const struct proc_user *user)
+{
+	const struct cfg_app *conf = w->release->conf;
+	struct proc_failure failure;
+	struct worker_env env;
+	int fds[2];
+	enum err e = worker_env_init(&env, conf, &w->address, w->instance, w->release->number, environ);
+
+	if (e)
+		return complain(w, e, err_text(e), "");
+	e = output_open(&w->output, fds);
+	if (e) {
+		worker_env_fini(&env);
+		return complain(w, e, "cannot make pipes for its output", strerror(errno));
+	}
+	/* So that it may open /dev/stdout and /dev/stderr again. */
+	for (int i = 0; user->set && i < 2; i++)
+		(void)!fchown(fds[i], user->uid, (gid_t)-1);
+	struct proc_spec spec = {
+		.argv = env.argv, .env = env.env, .user = *user,
+		.directory = conf->directory ? conf->directory : w->release->config->cfg->directory,
+		.stdin_fd = -1, .stdout_fd = fds[0], .stderr_fd = fds[1],
+	};
+	e = proc_spawn(&spec, &w->pid, &w->pidfd, &failure);
+	if (e)
+		e = complain_spawn(w, &spec, &failure);
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
+	worker_env_fini(&env);
+	return e;
+}
+
+static void enter_roster(struct worker *w, enum worker_state state)
+{
+	struct slots *s = &w->app->m->slots;
+	struct roster_slot *row = slots_edit(s, w->slot);
+
+	row->pid = w->pid;
+	row->start_ticks = w->pid ? proc_start_ticks(w->pid) : 0;
+	row->app_id = w->app->id;
+	row->release = w->release ? w->release->number : 0;
+	row->instance = w->instance;
+	row->state = state;
+	row->address = w->address;
+	w->version = slots_version(s);
+	master_publish(w->app->m);
+}
+
+static struct worker *new_worker(struct app *app, struct release *r, uint32_t instance)
+{
+	struct worker *w = mem_alloc_zero(sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->app = app;
+	w->release = r ? release_hold(r) : NULL;
+	w->instance = instance;
+	w->pidfd = -1;
+	w->output.streams[0].fd = w->output.streams[1].fd = -1;
+	w->started_us = master_now_us();
+	list_init(&w->link);
+	return w;
+}
+
+static void discard(struct worker *w)
+{
+	output_close(&w->output);
+	w->release = release_drop(w->release);
+	mem_free(w);
+}
+
+static enum err take_slot(struct worker *w)
+{
+	struct master *m = w->app->m;
+	enum err e = slots_take(&m->slots, m->tally, &w->slot);
+
+	return e ? complain(w, e, "there are 1024 workers already", "") : ERR_OK;
+}
+
+static enum err prepare_and_spawn(struct worker *w)
+{
+	const struct cfg_app *conf = w->release->conf;
+	struct proc_user user;
+	enum err e = app_user(conf, &user);
+
+	if (e)
+		return complain(w, e, "there is no such user", conf->user);
+	e = conf->bind == BIND_UNIX ? give_socket(w, &user) : give_port(w);
+	return e ? e : spawn(w, &user);
+}
+
+enum err worker_start(struct app *app, struct release *r, uint32_t instance)
+{
+	struct master *m = app->m;
+	struct worker *w = new_worker(app, r, instance);
+
+	if (!w)
+		return ERR_NOMEM;
+	enum err e = take_slot(w);
+	if (e)
+		goto discard;
+	e = prepare_and_spawn(w);
+	if (e)
+		goto release_slot;
+	enter_roster(w, WORKER_STARTING);
+	list_push_back(&app->workers, &w->link);
+	output_start(&w->output, m->base, m->sinks, app->name, instance, w->pid);
+	worker_watch(w);
+	log_info("app %s: worker %u (pid %d) started, release %u", app->name, instance, (int)w->pid,
+		 r->number);
+	return ERR_OK;
+release_slot:
+	slots_release(&m->slots, w->slot);
+discard:
+	discard(w);
+	return e;
+}
+
+enum err worker_add_server(struct app *app, const struct addr *address)
+{
+	struct worker *w = new_worker(app, NULL, 0);
+	char text[ADDR_TEXT_MAX];
+
+	if (!w)
+		return ERR_NOMEM;
+	w->address = *address;
+	w->phase = WS_UP;
+	enum err e = take_slot(w);
+	if (e) {
+		discard(w);
+		return e;
+	}
+	enter_roster(w, WORKER_UP);
+	list_push_back(&app->workers, &w->link);
+	worker_watch(w);
+	log_info("app %s: server %s", app->name, addr_format(address, text));
+	return ERR_OK;
+}
