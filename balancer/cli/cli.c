@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,11 +235,11 @@ static const char *find_worker(void)
 {
 	static const char *const places[] = { "../worker/drover-worker",
 					      "../libexec/drover/drover-worker", "drover-worker" };
-	static char path[4096 + 64];
+	static char path[PATH_MAX + 64];
 	const char *env = getenv("DROVER_WORKER");
-	if (env && env[0])
-		return env;
-	char self[4096];
+	if (env && env[0]) /* absolute, since workers run in a folder of their own */
+		return strchr(env, '/') && realpath(env, path) ? path : env;
+	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n <= 0)
 		return NULL;
@@ -256,8 +257,8 @@ static const char *find_worker(void)
 static struct config *load(struct args *a, int *ret_status)
 {
 	*ret_status = EXIT_CONFIG;
+	a->over.worker_path = find_worker();
 	if (!a->config_file && !a->over.command) {
-		a->over.worker_path = find_worker();
 		if (!a->over.worker_path) {
 			complain("nothing to run: give -c FILE or a command, as in drover run -- "
 				 "node server.js (the bundled drover-worker was not found near "

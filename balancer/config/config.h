@@ -110,7 +110,8 @@ struct config_overrides {
 	const char *name;
 	uint32_t instances;      /* of every app with a command */
 	char *const *command;    /* NULL-terminated; builds the only app, "app"; refused when the file has apps */
-	const char *worker_path; /* bundled drover-worker: the command when there is neither file nor command */
+	const char *worker_path; /* bundled worker: what a command's "drover-worker" stands for, and the
+	                          * command when there is neither file nor command; NULL: none found */
 };
 
 /* Errors as the user reads them: "file:line:column: message", the line, a caret,

@@ -202,6 +202,15 @@ static bool set_trust(struct loader *ld, const struct key *key, void *field, con
 
 /* ---- commands and variables ---- */
 
+/* The program that comes with drover is not in PATH: its name alone stands for it. */
+static void find_bundled(const struct loader *ld, char **command)
+{
+	if (!ld->over->worker_path || strcmp(command[0], "drover-worker") != 0)
+		return;
+	mem_free(command[0]);
+	command[0] = mem_must_dup(ld->over->worker_path);
+}
+
 static bool set_command(struct loader *ld, const struct key *key, void *field, const struct node *node)
 {
 	char ***command = field;
@@ -210,7 +219,10 @@ static bool set_command(struct loader *ld, const struct key *key, void *field, c
 	if (node->kind == NODE_SCALAR) {
 		char why[WORDS_WHY_MAX];
 		*command = words_split(node->text, why);
-		return *command || load_refuse(ld, node->at, "%s", why);
+		if (!*command)
+			return load_refuse(ld, node->at, "%s", why);
+		find_bundled(ld, *command);
+		return true;
 	}
 	if (node->n == 0 || (node->values[0]->kind == NODE_SCALAR && !node->values[0]->text[0]))
 		return load_refuse(ld, node->at, "the command is empty");
@@ -223,6 +235,7 @@ static bool set_command(struct loader *ld, const struct key *key, void *field, c
 					   word->kind == NODE_LIST ? "list" : "block of keys");
 		*command = words_push(*command, i, mem_must_dup(word->text));
 	}
+	find_bundled(ld, *command);
 	return true;
 }
 

@@ -135,7 +135,8 @@ static const struct key app_rows[] = {
 	  .help = "The program and its arguments: a list, or a string that is split into words "
 		  "with the quotes of a shell. No shell runs it. `${PORT}`, `${HOST}` and "
 		  "`${INSTANCE}` are replaced here and in `env`. A program without a slash is "
-		  "searched in PATH; a relative one with a slash belongs to `directory`." },
+		  "searched in PATH; a relative one with a slash belongs to `directory`; "
+		  "`drover-worker` is the one that comes with drover." },
 	{ "servers", VALUE_SERVERS, AT(servers), NULL, 1, CONFIG_WORKERS_MAX,
 	  .unset = "the app has `command` instead",
 	  .help = "Addresses of workers that drover does not start: `10.0.0.5:3000`, `[::1]:3000`, "
@@ -311,12 +312,12 @@ static const struct key config_rows[] = {
 	{ "timeouts", VALUE_BLOCK, 0, NULL, .sub = &timeouts_keys },
 	{ "limits", VALUE_BLOCK, 0, NULL, .sub = &limits_keys },
 	{ "trust", VALUE_TRUST, AT(trust), "127.0.0.0/8", 0, 1000,
-	  .help = "Peers whose X-Forwarded-* fields are believed and added to; those of all others "
-		  "are replaced. A list of blocks (`10.0.0.0/8`, `::1`) and `unix` for Unix "
+	  .help = "Peers whose `X-Forwarded-*` fields are believed and added to; those of all "
+		  "others are replaced. A list of blocks (`10.0.0.0/8`, `::1`) and `unix` for Unix "
 		  "sockets; `[]` trusts nobody." },
 	{ "shutdown", VALUE_BLOCK, 0, NULL, .sub = &shutdown_keys },
 	{ "log", VALUE_BLOCK, 0, NULL, .sub = &log_keys },
-	{ "pid_file", VALUE_FILE, AT(pid_file), "off",
+	{ "pid_file", VALUE_PATH_OFF, AT(pid_file), "off",
 	  .help = "Holds the master's pid while it runs; `off`: none." },
 };
 #undef AT

@@ -21,6 +21,7 @@ enum value_type {
 	VALUE_USER,      /* char * or NULL */
 	VALUE_PATH,      /* char *, absolute */
 	VALUE_FILE,      /* char *, absolute or "-"; NULL for "off" */
+	VALUE_PATH_OFF,  /* char *, absolute; NULL for "off" */
 	VALUE_HOST,      /* char * or NULL, lower case */
 	VALUE_PREFIX,    /* char * or NULL, begins with '/' */
 	VALUE_SCALARS,   /* the types above are read from one scalar by values.c */

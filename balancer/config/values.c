@@ -351,14 +351,23 @@ static bool parse_file(struct parse *p)
 	for (size_t i = 0; i < ARRAY_LEN(foreign); i++) {
 		if (strcmp(p->text, foreign[i][0]) != 0)
 			continue;
-		hint(p, "write %s; a file of this name would be ./%s", foreign[i][1], p->text);
-		return refuse(p, "is not %s", value_wants(VALUE_FILE));
+		if (p->key->type == VALUE_FILE || strcmp(foreign[i][1], "off") == 0)
+			hint(p, "write %s; a file of this name would be ./%s", foreign[i][1],
+			     p->text);
+		return refuse(p, "is not %s", value_wants((enum value_type)p->key->type));
 	}
 	if (strcmp(p->text, "off") == 0)
 		return keep(p, NULL);
 	if (strcmp(p->text, "-") == 0)
 		return keep(p, mem_must_dup("-"));
 	return parse_path(p);
+}
+
+static bool parse_path_off(struct parse *p)
+{
+	if (strcmp(p->text, "-") == 0)
+		return refuse(p, "is not %s", value_wants(VALUE_PATH_OFF));
+	return parse_file(p);
 }
 
 static bool parse_host(struct parse *p)
@@ -436,7 +445,7 @@ static void print_text(const struct key *key, const void *field, FILE *out)
 	const char *text = *(char *const *)field;
 	if (text)
 		value_print_text(text, out);
-	else if (key->type == VALUE_FILE)
+	else if (key->type == VALUE_FILE || key->type == VALUE_PATH_OFF)
 		fputs("off", out);
 }
 
@@ -458,6 +467,7 @@ static const struct value_row rows[VALUE_TYPE_MAX] = {
 	[VALUE_USER] = { "the name of a user", parse_user, print_text },
 	[VALUE_PATH] = { "a path", parse_path, print_text },
 	[VALUE_FILE] = { "a path, \"-\" or off", parse_file, print_text },
+	[VALUE_PATH_OFF] = { "a path or off", parse_path_off, print_text },
 	[VALUE_HOST] = { "a host like example.com or *.example.com", parse_host, print_text },
 	[VALUE_PREFIX] = { "a path like /v1", parse_prefix, print_text },
 	[VALUE_BLOCK] = { "a block of keys", NULL, NULL },
