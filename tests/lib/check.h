@@ -38,9 +38,10 @@ static inline void check_int_at(const char *row, const char *what, long long got
 static inline void check_text_at(const char *row, const char *what, const char *got,
 				 const char *want, const char *file, int line)
 {
-	if (strcmp(got, want) == 0)
+	if (got && want && strcmp(got, want) == 0)
 		return;
-	print_error("row \"%s\": %s is \"%s\", not \"%s\"\n", row, what, got, want);
+	print_error("row \"%s\": %s is \"%s\", not \"%s\"\n", row, what, got ? got : "(NULL)",
+		    want ? want : "(NULL)");
 	_fail(file, line);
 }
 
