@@ -4,10 +4,10 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
+from signal import SIGHUP, SIGKILL, SIGTERM
 
 import procs
 from procs import wait_until
@@ -38,7 +38,7 @@ class Worker:
 		self.app, self.instance = env['DROVER_APP'], int(env['INSTANCE'])
 		self.port, self.env = env['PORT'], env
 
-	def kill(self, signum=signal.SIGKILL):
+	def kill(self, signum=SIGKILL):
 		os.kill(self.pid, signum)
 
 	def __repr__(self):
@@ -216,7 +216,7 @@ class Drover:
 		old_workers = {w.pid for w in self.workers()}
 		old_balancers = set(self.balancers())
 		instances = len(old_workers) if instances is None else instances
-		self.signal(signal.SIGHUP)
+		self.signal(SIGHUP)
 
 		def replaced():
 			now = {w.pid for w in self.workers()}
@@ -227,7 +227,7 @@ class Drover:
 
 	def kill_balancer(self, pid):
 		self.same_balancers = False
-		os.kill(pid, signal.SIGKILL)
+		os.kill(pid, SIGKILL)
 
 	# Clients
 
@@ -251,6 +251,9 @@ class Drover:
 
 	def log(self):
 		return procs.read(self.log_file).decode('utf-8', 'replace')
+
+	def output(self):
+		return procs.read(self.out_file).decode('utf-8', 'replace')
 
 	def access_log(self):
 		return procs.read(self.access_file).decode('utf-8', 'replace')
@@ -283,7 +286,7 @@ class Drover:
 			client.close()
 		self.clients.clear()
 
-	def stop(self, status=0, signum=signal.SIGTERM):
+	def stop(self, status=0, signum=SIGTERM):
 		"""Asks it to end and looks at what it leaves behind."""
 		self.close_clients()
 		if self.baseline and self.process.poll() is None:
@@ -334,7 +337,7 @@ class Drover:
 			wait_until(lambda: not self.left(), 3, lambda: f'its processes end: {self.left()}')
 		finally:
 			for pid in self.left():
-				os.kill(pid, signal.SIGKILL)
+				os.kill(pid, SIGKILL)
 		assert not self.run_files(), f'left in the run directory: {self.run_files()}'
 		self.check_log()
 
@@ -364,7 +367,7 @@ class Drover:
 			while (left := procs.of_session(self.pid)) and time.monotonic() < end:
 				for pid in left:
 					try:
-						os.kill(pid, signal.SIGKILL)
+						os.kill(pid, SIGKILL)
 					except ProcessLookupError:
 						pass
 				time.sleep(0.02)
