@@ -12,94 +12,94 @@
 #define TEN "/123456789"
 #define PATH_107 TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "/123456"
 
+static const struct {
+	const char *text;
+	bool zero;
+	enum err want;
+	const char *shown; /* by addr_format(); NULL: as `text` */
+} texts[] = {
+	{ "127.0.0.1:80", false, ERR_OK, NULL },
+	{ "255.255.255.255:65535", false, ERR_OK, NULL },
+	{ "1.2.3.4:1", false, ERR_OK, NULL },
+	{ "80", false, ERR_OK, "0.0.0.0:80" },
+	{ ":80", false, ERR_OK, "0.0.0.0:80" },
+	{ "*:80", false, ERR_OK, "0.0.0.0:80" },
+	{ "0.0.0.0:08080", false, ERR_OK, "0.0.0.0:8080" },
+	{ "[::1]:80", false, ERR_OK, NULL },
+	{ "[::]:80", false, ERR_OK, NULL },
+	{ "[0:0:0:0:0:0:0:1]:80", false, ERR_OK, "[::1]:80" },
+	{ "[2001:DB8::A]:443", false, ERR_OK, "[2001:db8::a]:443" },
+	{ "[::ffff:1.2.3.4]:5", false, ERR_OK, NULL },
+	{ "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535", false, ERR_OK,
+	  "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535" },
+	{ "unix:/run/drover/http.sock", false, ERR_OK, NULL },
+	{ "unix:http.sock", false, ERR_OK, NULL },
+	{ "unix:/a:80", false, ERR_OK, NULL },
+	{ "unix:" PATH_107, false, ERR_OK, NULL },
+	{ "unix:" PATH_107 "x", false, ERR_RANGE, NULL },
+	{ "unix:", false, ERR_SYNTAX, NULL },
+	{ "UNIX:/x", false, ERR_SYNTAX, NULL },
+	{ "unix/x", false, ERR_SYNTAX, NULL },
+
+	{ "127.0.0.1:0", false, ERR_RANGE, NULL },
+	{ "127.0.0.1:0", true, ERR_OK, NULL },
+	{ "0", true, ERR_OK, "0.0.0.0:0" },
+	{ "0", false, ERR_RANGE, NULL },
+	{ "[::1]:0", false, ERR_RANGE, NULL },
+	{ "127.0.0.1:65536", true, ERR_RANGE, NULL },
+	{ "65536", false, ERR_RANGE, NULL },
+	{ "18446744073709551696", false, ERR_RANGE, NULL }, /* 80 modulo 2^64 */
+	{ "junk:99999", false, ERR_SYNTAX, NULL },
+
+	{ "", false, ERR_SYNTAX, NULL },
+	{ ":", false, ERR_SYNTAX, NULL },
+	{ "::", false, ERR_SYNTAX, NULL },
+	{ "::1", false, ERR_SYNTAX, NULL },
+	{ "::1:80", false, ERR_SYNTAX, NULL },
+	{ "[::1]", false, ERR_SYNTAX, NULL },
+	{ "[::1]80", false, ERR_SYNTAX, NULL },
+	{ "[::1]:", false, ERR_SYNTAX, NULL },
+	{ "[::1:80", false, ERR_SYNTAX, NULL },
+	{ "[]:80", false, ERR_SYNTAX, NULL },
+	{ "[:80", false, ERR_SYNTAX, NULL },
+	{ "]:80", false, ERR_SYNTAX, NULL },
+	{ "[127.0.0.1]:80", false, ERR_SYNTAX, NULL },
+	{ "[*]:80", false, ERR_SYNTAX, NULL },
+	{ "[::1%lo]:80", false, ERR_SYNTAX, NULL },
+	{ "[::g]:80", false, ERR_SYNTAX, NULL },
+	{ "[1:2:3:4:5:6:7:8:9]:80", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1:", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1:http", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1:-1", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1:+80", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1:80 ", false, ERR_SYNTAX, NULL },
+	{ " 127.0.0.1:80", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1 :80", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.1:80:81", false, ERR_SYNTAX, NULL },
+	{ "127.1:80", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.256:80", false, ERR_SYNTAX, NULL },
+	{ "127.0.0.01:80", false, ERR_SYNTAX, NULL },
+	{ "0x7f000001:80", false, ERR_SYNTAX, NULL },
+	{ "localhost:80", false, ERR_SYNTAX, NULL },
+	{ "http://127.0.0.1:80", false, ERR_SYNTAX, NULL },
+	{ "**:80", false, ERR_SYNTAX, NULL },
+	{ PATH_107 ":80", false, ERR_SYNTAX, NULL },
+};
+
 static void test_parse(void **state)
 {
-	static const struct {
-		const char *text;
-		bool zero;
-		enum err want;
-		const char *shown; /* by addr_format(); NULL: as `text` */
-	} rows[] = {
-		{ "127.0.0.1:80", false, ERR_OK, NULL },
-		{ "255.255.255.255:65535", false, ERR_OK, NULL },
-		{ "1.2.3.4:1", false, ERR_OK, NULL },
-		{ "80", false, ERR_OK, "0.0.0.0:80" },
-		{ ":80", false, ERR_OK, "0.0.0.0:80" },
-		{ "*:80", false, ERR_OK, "0.0.0.0:80" },
-		{ "0.0.0.0:08080", false, ERR_OK, "0.0.0.0:8080" },
-		{ "[::1]:80", false, ERR_OK, NULL },
-		{ "[::]:80", false, ERR_OK, NULL },
-		{ "[0:0:0:0:0:0:0:1]:80", false, ERR_OK, "[::1]:80" },
-		{ "[2001:DB8::A]:443", false, ERR_OK, "[2001:db8::a]:443" },
-		{ "[::ffff:1.2.3.4]:5", false, ERR_OK, NULL },
-		{ "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535", false, ERR_OK,
-		  "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535" },
-		{ "unix:/run/drover/http.sock", false, ERR_OK, NULL },
-		{ "unix:http.sock", false, ERR_OK, NULL },
-		{ "unix:/a:80", false, ERR_OK, NULL },
-		{ "unix:" PATH_107, false, ERR_OK, NULL },
-		{ "unix:" PATH_107 "x", false, ERR_RANGE, NULL },
-		{ "unix:", false, ERR_SYNTAX, NULL },
-		{ "UNIX:/x", false, ERR_SYNTAX, NULL },
-		{ "unix/x", false, ERR_SYNTAX, NULL },
-
-		{ "127.0.0.1:0", false, ERR_RANGE, NULL },
-		{ "127.0.0.1:0", true, ERR_OK, NULL },
-		{ "0", true, ERR_OK, "0.0.0.0:0" },
-		{ "0", false, ERR_RANGE, NULL },
-		{ "[::1]:0", false, ERR_RANGE, NULL },
-		{ "127.0.0.1:65536", true, ERR_RANGE, NULL },
-		{ "65536", false, ERR_RANGE, NULL },
-		{ "18446744073709551696", false, ERR_RANGE, NULL }, /* 80 modulo 2^64 */
-		{ "junk:99999", false, ERR_SYNTAX, NULL },
-
-		{ "", false, ERR_SYNTAX, NULL },
-		{ ":", false, ERR_SYNTAX, NULL },
-		{ "::", false, ERR_SYNTAX, NULL },
-		{ "::1", false, ERR_SYNTAX, NULL },
-		{ "::1:80", false, ERR_SYNTAX, NULL },
-		{ "[::1]", false, ERR_SYNTAX, NULL },
-		{ "[::1]80", false, ERR_SYNTAX, NULL },
-		{ "[::1]:", false, ERR_SYNTAX, NULL },
-		{ "[::1:80", false, ERR_SYNTAX, NULL },
-		{ "[]:80", false, ERR_SYNTAX, NULL },
-		{ "[:80", false, ERR_SYNTAX, NULL },
-		{ "]:80", false, ERR_SYNTAX, NULL },
-		{ "[127.0.0.1]:80", false, ERR_SYNTAX, NULL },
-		{ "[*]:80", false, ERR_SYNTAX, NULL },
-		{ "[::1%lo]:80", false, ERR_SYNTAX, NULL },
-		{ "[::g]:80", false, ERR_SYNTAX, NULL },
-		{ "[1:2:3:4:5:6:7:8:9]:80", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1:", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1:http", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1:-1", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1:+80", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1:80 ", false, ERR_SYNTAX, NULL },
-		{ " 127.0.0.1:80", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1 :80", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.1:80:81", false, ERR_SYNTAX, NULL },
-		{ "127.1:80", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.256:80", false, ERR_SYNTAX, NULL },
-		{ "127.0.0.01:80", false, ERR_SYNTAX, NULL },
-		{ "0x7f000001:80", false, ERR_SYNTAX, NULL },
-		{ "localhost:80", false, ERR_SYNTAX, NULL },
-		{ "http://127.0.0.1:80", false, ERR_SYNTAX, NULL },
-		{ "**:80", false, ERR_SYNTAX, NULL },
-		{ PATH_107 ":80", false, ERR_SYNTAX, NULL },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		struct addr a = { .len = 4711 };
 		char buf[ADDR_TEXT_MAX];
-		check_row_int(rows[i].text,
-			      addr_parse(slice_of(rows[i].text), rows[i].zero, &a), rows[i].want);
-		if (rows[i].want)
-			check_row_int(rows[i].text, a.len, 4711);
+		enum err e = addr_parse(slice_of(texts[i].text), texts[i].zero, &a);
+		check_row_int(texts[i].text, e, texts[i].want);
+		if (texts[i].want)
+			check_row_int(texts[i].text, a.len, 4711);
 		else
-			check_row_text(rows[i].text, addr_format(&a, buf),
-				       rows[i].shown ? rows[i].shown : rows[i].text);
+			check_row_text(texts[i].text, addr_format(&a, buf),
+				       texts[i].shown ? texts[i].shown : texts[i].text);
 	}
 }
 

@@ -270,78 +270,79 @@ static char *expand(const char *text, char *buf)
 	return buf;
 }
 
+static const struct {
+	const char *command, *path, *directory; /* path NULL: none in the environment */
+	const char *says;                       /* NULL: fails */
+	const char *stage;
+	int error;
+} searches[] = {
+	{ "tool", "@/a:@/b", NULL, "a\n", NULL, 0 },
+	{ "tool", "@/b:@/a", NULL, "b\n", NULL, 0 },
+	{ "tool", "@/empty:/no/such:@/b", NULL, "b\n", NULL, 0 },
+	{ "tool", "@/locked:@/b", NULL, "b\n", NULL, 0 },
+	{ "tool", "@/folder:@/b", NULL, "b\n", NULL, 0 },
+	{ "tool", "@/file:@/b", NULL, "b\n", NULL, 0 },
+	{ "tool", "@/noloader:@/b", NULL, "b\n", NULL, 0 },
+	{ "tool", "", "@/a", "a\n", NULL, 0 },
+	{ "tool", ":@/b", "@/a", "a\n", NULL, 0 },
+	{ "tool", "@/empty::@/b", "@/a", "a\n", NULL, 0 },
+	{ "tool", "@/empty:", "@/a", "a\n", NULL, 0 },
+	{ "tool", ".", "@/a", "a\n", NULL, 0 },
+	{ "@/a/tool", "@/b", NULL, "a\n", NULL, 0 },
+	{ "./tool", "@/b", "@/a", "a\n", NULL, 0 },
+	{ "a/tool", "@/b", "@", "a\n", NULL, 0 },
+	{ "true", NULL, NULL, "", NULL, 0 },
+
+	{ "no-such-command", "@/a:@/b", NULL, NULL, "execute", ENOENT },
+	{ "no-such-command", NULL, NULL, NULL, "execute", ENOENT },
+	{ "tool", "@/empty", "@/a", NULL, "execute", ENOENT },
+	{ "tool", "@/locked", NULL, NULL, "execute", EACCES },
+	{ "tool", "@/locked:@/empty:@/file", NULL, NULL, "execute", EACCES },
+	{ "tool", "@/folder", NULL, NULL, "execute", EACCES },
+	{ "tool", "@/noformat:@/b", NULL, NULL, "execute", ENOEXEC },
+	{ "tool", "@/noloader", NULL, NULL, "execute", ENOENT },
+	{ "@/folder", "@/a", NULL, NULL, "execute", EACCES },
+	{ "@/locked/tool", "@/a", NULL, NULL, "execute", EACCES },
+	{ "@/noformat/tool", "@/a", NULL, NULL, "execute", ENOEXEC },
+	{ "@/missing", "@/a", NULL, NULL, "execute", ENOENT },
+	{ "@/file/tool", "@/a", NULL, NULL, "execute", ENOTDIR },
+	{ "", "@/a", NULL, NULL, "execute", ENOENT },
+	{ "tool", "@/a", "@/missing", NULL, "change to directory", ENOENT },
+	{ "tool", "@/a", "@/file", NULL, "change to directory", ENOTDIR },
+	{ "tool", "@/a", "", NULL, "change to directory", ENOENT },
+};
+
 static void test_search(void **state)
 {
-	static const struct {
-		const char *command, *path, *directory; /* path NULL: none in the environment */
-		const char *says;                       /* NULL: fails */
-		const char *stage;
-		int error;
-	} rows[] = {
-		{ "tool", "@/a:@/b", NULL, "a\n", NULL, 0 },
-		{ "tool", "@/b:@/a", NULL, "b\n", NULL, 0 },
-		{ "tool", "@/empty:/no/such:@/b", NULL, "b\n", NULL, 0 },
-		{ "tool", "@/locked:@/b", NULL, "b\n", NULL, 0 },
-		{ "tool", "@/folder:@/b", NULL, "b\n", NULL, 0 },
-		{ "tool", "@/file:@/b", NULL, "b\n", NULL, 0 },
-		{ "tool", "@/noloader:@/b", NULL, "b\n", NULL, 0 },
-		{ "tool", "", "@/a", "a\n", NULL, 0 },
-		{ "tool", ":@/b", "@/a", "a\n", NULL, 0 },
-		{ "tool", "@/empty::@/b", "@/a", "a\n", NULL, 0 },
-		{ "tool", "@/empty:", "@/a", "a\n", NULL, 0 },
-		{ "tool", ".", "@/a", "a\n", NULL, 0 },
-		{ "@/a/tool", "@/b", NULL, "a\n", NULL, 0 },
-		{ "./tool", "@/b", "@/a", "a\n", NULL, 0 },
-		{ "a/tool", "@/b", "@", "a\n", NULL, 0 },
-		{ "true", NULL, NULL, "", NULL, 0 },
-
-		{ "no-such-command", "@/a:@/b", NULL, NULL, "execute", ENOENT },
-		{ "no-such-command", NULL, NULL, NULL, "execute", ENOENT },
-		{ "tool", "@/empty", "@/a", NULL, "execute", ENOENT },
-		{ "tool", "@/locked", NULL, NULL, "execute", EACCES },
-		{ "tool", "@/locked:@/empty:@/file", NULL, NULL, "execute", EACCES },
-		{ "tool", "@/folder", NULL, NULL, "execute", EACCES },
-		{ "tool", "@/noformat:@/b", NULL, NULL, "execute", ENOEXEC },
-		{ "tool", "@/noloader", NULL, NULL, "execute", ENOENT },
-		{ "@/folder", "@/a", NULL, NULL, "execute", EACCES },
-		{ "@/locked/tool", "@/a", NULL, NULL, "execute", EACCES },
-		{ "@/noformat/tool", "@/a", NULL, NULL, "execute", ENOEXEC },
-		{ "@/missing", "@/a", NULL, NULL, "execute", ENOENT },
-		{ "@/file/tool", "@/a", NULL, NULL, "execute", ENOTDIR },
-		{ "", "@/a", NULL, NULL, "execute", ENOENT },
-		{ "tool", "@/a", "@/missing", NULL, "change to directory", ENOENT },
-		{ "tool", "@/a", "@/file", NULL, "change to directory", ENOTDIR },
-		{ "tool", "@/a", "", NULL, "change to directory", ENOENT },
-	};
 	/* Ours must not be used: there would be a tool in it. */
 	char path[512], command[512], directory[512];
 
 	(void)state;
 	lay_out_commands();
 	setenv("PATH", expand("@/a:/usr/bin:/bin", path), 1);
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		char *const argv[] = { expand(rows[i].command, command), NULL };
+	for (size_t i = 0; i < ARRAY_LEN(searches); i++) {
+		char *const argv[] = { expand(searches[i].command, command), NULL };
 		char *env[] = { NULL, NULL };
 		struct proc_spec spec = { .argv = argv, .env = env, .stdin_fd = -1 };
 		struct proc_failure failure = { .stage = NULL };
 		char text[256], row[256];
 		int status = -1;
 
-		snprintf(row, sizeof(row), "%s in %s", rows[i].command,
-			 rows[i].path ? rows[i].path : "(none)");
-		if (rows[i].path) {
+		snprintf(row, sizeof(row), "%s in %s", searches[i].command,
+			 searches[i].path ? searches[i].path : "(none)");
+		if (searches[i].path) {
 			strcpy(path, "PATH=");
-			expand(rows[i].path, path + 5);
+			expand(searches[i].path, path + 5);
 			env[0] = path;
 		}
-		if (rows[i].directory)
-			spec.directory = expand(rows[i].directory, directory);
+		if (searches[i].directory)
+			spec.directory = expand(searches[i].directory, directory);
 		enum err e = run(&spec, text, sizeof(text), &status, &failure);
-		check_row_int(row, e, rows[i].says ? ERR_OK : ERR_SYS);
-		check_row_text(row, text, rows[i].says ? rows[i].says : "");
+		check_row_int(row, e, searches[i].says ? ERR_OK : ERR_SYS);
+		check_row_text(row, text, searches[i].says ? searches[i].says : "");
 		if (e) {
-			check_row_text(row, failure.stage, rows[i].stage);
-			check_row_int(row, failure.error, rows[i].error);
+			check_row_text(row, failure.stage, searches[i].stage);
+			check_row_int(row, failure.error, searches[i].error);
 			check_row(row, waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
 		} else {
 			check_row_int(row, status, 0);
