@@ -123,8 +123,13 @@ static enum http_rule parser_rule(const http_parser *parser, const struct parse 
 	case HPE_INVALID_CONTENT_LENGTH:
 		return HTTP_RULE_LENGTH_INVALID;
 	case HPE_UNEXPECTED_CONTENT_LENGTH:
+		if (!http_head_find(c->head, HTTP_F_CONTENT_LENGTH))
+			return HTTP_RULE_PARSER;
+		if (c->cursor == NULL) /* in the middle of a field: the second length */
+			return HTTP_RULE_LENGTH_REPEATED;
+		/* It takes any name that begins with "Transfer-Encoding" for that field. */
 		return http_head_find(c->head, HTTP_F_TRANSFER_ENCODING) ? HTTP_RULE_LENGTH_AND_TE
-									: HTTP_RULE_LENGTH_REPEATED;
+									: HTTP_RULE_PARSER;
 	case HPE_INVALID_URL:
 		return HTTP_RULE_TARGET;
 	default:
