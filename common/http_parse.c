@@ -71,7 +71,6 @@ static int on_field(http_parser *parser, const char *at, size_t n)
 	struct http_field *f = &h->fields[h->n_fields];
 	f->name = (struct slice){ at, n };
 	f->id = (uint8_t)http_field_find(f->name);
-	f->drop = false;
 	c->cursor = NULL; /* its value has to come first */
 	return 0;
 }
@@ -189,22 +188,22 @@ static bool same_method(const http_parser *parser, uint8_t method_id)
 	return parser->method == theirs[method_id];
 }
 
-/* Where the start line begins in p[0..n): RFC 9112 2.2 asks a server to ignore one
- * empty line before a request. */
-static size_t leading_line(const char *p, size_t n, bool is_request)
+/* RFC 9112 2.2 asks a server to ignore one empty line before a request. */
+static size_t leading_line(const char *p, size_t n)
 {
-	return is_request && n >= 2 && p[0] == '\r' && p[1] == '\n' ? 2 : 0;
+	return n >= 2 && p[0] == '\r' && p[1] == '\n' ? 2 : 0;
 }
 
-/* Looks for the end of the head.  WHOLE: *ret_end bytes, leading line included. */
-static enum http_verdict find_head(const char *p, size_t n, size_t seen, bool is_request,
-				   const struct http_limits *lim, size_t *ret_end,
-				   enum http_rule *ret_rule)
+/* Looks for the end of the head whose start line is at p + skip.  WHOLE: *ret_end
+ * bytes, what was skipped included. */
+static enum http_verdict find_head(const char *p, size_t n, size_t seen, size_t skip,
+				   bool is_request, const struct http_limits *lim,
+				   size_t *ret_end, enum http_rule *ret_rule)
 {
-	size_t skip = leading_line(p, n, is_request);
 	const char *begin = p + skip, *end = p + MIN(n, lim->head_bytes);
-	const char *q = p + (seen > 3 ? MIN(seen, n) - 3 : 0);
+	const char *q = p + MIN(seen, n);
 
+	/* An LF below `seen` has been looked at; one above looks back at it. */
 	while (q < end && (q = memchr(q, '\n', (size_t)(end - q))) != NULL) {
 		if (q == p || q[-1] != '\r') {
 			*ret_rule = HTTP_RULE_BARE_LF;
@@ -279,12 +278,11 @@ static enum http_rule parse_reply(struct http_head *head, const char *p, size_t 
 enum http_verdict http_parse_request(struct http_head *head, const char *p, size_t n, size_t seen,
 				     const struct http_limits *lim, enum http_rule *ret_rule)
 {
-	size_t end;
-	enum http_verdict verdict = find_head(p, n, seen, true, lim, &end, ret_rule);
+	size_t end, skip = leading_line(p, n);
+	enum http_verdict verdict = find_head(p, n, seen, skip, true, lim, &end, ret_rule);
 
 	if (verdict != HTTP_WHOLE)
 		return verdict;
-	size_t skip = leading_line(p, n, true);
 	enum http_rule rule = parse_request(head, p + skip, end - skip, lim);
 	if (rule != HTTP_RULE_NONE) {
 		*ret_rule = rule;
@@ -299,7 +297,7 @@ enum http_verdict http_parse_reply(struct http_head *head, const char *p, size_t
 				   enum http_rule *ret_rule)
 {
 	size_t end;
-	enum http_verdict verdict = find_head(p, n, seen, false, lim, &end, ret_rule);
+	enum http_verdict verdict = find_head(p, n, seen, 0, false, lim, &end, ret_rule);
 
 	if (verdict != HTTP_WHOLE)
 		return verdict;

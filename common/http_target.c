@@ -76,26 +76,25 @@ bool http_authority_valid(struct slice s)
 	       port_valid((struct slice){ host_end + 1, (size_t)(end - host_end) - 1 });
 }
 
-/* RFC 9112 3.2.2.  A query straight behind the authority is refused: legal, but no
- * client sends it, and there is no "/" in the buffer for the path to begin with. */
+/* RFC 9112 3.2.2.  A query straight behind the authority counts as part of it and
+ * is refused: legal, but no client sends it, and there is no "/" in the buffer for
+ * the path to begin with.  So is userinfo (RFC 9110 4.2.4). */
 static enum http_rule absolute_form(struct http_head *h, size_t scheme_bytes,
 				    struct slice *ret_authority)
 {
 	struct slice rest = { h->target.p + scheme_bytes, h->target.n - scheme_bytes };
 	size_t n = 0;
 
-	while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?')
+	while (n < rest.n && rest.p[n] != '/')
 		n++;
 	struct slice authority = { rest.p, n };
-	if (!http_authority_valid(authority)) /* userinfo too: RFC 9110 4.2.4 */
+	if (!http_authority_valid(authority))
 		return HTTP_RULE_TARGET;
 	if (n == rest.n)
 		/* RFC 9112 3.2.4: OPTIONS without path and query means the whole server. */
 		h->path = h->method_id == HTTP_M_OPTIONS ? SLICE("*") : SLICE("/");
-	else if (rest.p[n] == '/')
-		h->path = (struct slice){ rest.p + n, rest.n - n };
 	else
-		return HTTP_RULE_TARGET;
+		h->path = (struct slice){ rest.p + n, rest.n - n };
 	*ret_authority = authority;
 	return HTTP_RULE_NONE;
 }

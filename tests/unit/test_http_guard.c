@@ -300,6 +300,7 @@ static void test_authority(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		check_row_int(rows[i].text, http_authority_valid(slice_of(rows[i].text)),
 			      rows[i].valid);
+	assert_false(http_authority_valid((struct slice){ "a%20", 3 }));
 	assert_false(http_authority_valid((struct slice){ "a\0b", 3 }));
 	assert_false(http_authority_valid((struct slice){ "[::1\0]", 6 }));
 	assert_false(http_authority_valid((struct slice){ NULL, 0 }));
