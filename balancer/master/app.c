@@ -53,7 +53,7 @@ static void start_release(struct app *a, struct config_ref *config, const struct
 	struct release *r = mem_alloc_zero(sizeof(*r));
 
 	if (!r) {
-		log_error("app %s: out of memory: the release that runs is kept", a->name);
+		log_error("%s: out of memory: the release that runs is kept", a->name);
 		return;
 	}
 	r->config = config_ref_hold(config);
@@ -177,7 +177,7 @@ void apps_retire_unknown(struct master *m)
 		if (a->in_config || generations_know_app(m, a->id))
 			continue;
 		if (a->target) {
-			log_notice("app %s has left the configuration: stopping its workers", a->name);
+			log_notice("%s has left the configuration: stopping its workers", a->name);
 			aim_at(a, NULL);
 		} else if (list_empty(&a->workers)) {
 			free_app(a);
@@ -215,7 +215,7 @@ enum err apps_boot(struct master *m)
 	list_each(it, &m->apps) {
 		struct app *a = list_entry(it, struct app, link);
 		if (!a->target->conf->user && geteuid() == 0 && a->target->conf->command)
-			log_warn("app %s: its workers run as root; name a user in its configuration",
+			log_warn("%s: its workers run as root; name a user for them in the configuration",
 				 a->name);
 		for (uint32_t i = 0; i < a->wanted; i++) {
 			enum err e = worker_start(a, a->target, i);
@@ -250,12 +250,12 @@ void apps_change_instances(struct master *m, int by)
 		if (!a->target || !a->target->conf->command)
 			continue;
 		if ((by < 0 && a->wanted <= 1) || (by > 0 && a->wanted >= ROSTER_SLOTS / 2)) {
-			log_warn("app %s: stays at %u workers", a->name, a->wanted);
+			log_warn("%s: stays at %u workers", a->name, a->wanted);
 			continue;
 		}
 		a->wanted += (uint32_t)by;
 		a->target->announced = false;
-		log_notice("app %s: %u workers wanted", a->name, a->wanted);
+		log_notice("%s: %u workers wanted", a->name, a->wanted);
 		app_mark(a);
 	}
 }
@@ -289,10 +289,11 @@ struct backoff_rule app_backoff_rule(const struct app *a)
 
 /* Notes an end of instance `i`: when its successor may start, and whether
  * requests still wait for it. */
-static void note_end(struct app *a, uint32_t i, bool served)
+static void note_end(struct app *a, uint32_t i, bool served, char next[static APP_NEXT_MAX])
 {
 	struct instance *row = app_instance(a, i);
 
+	next[0] = '\0';
 	if (!a->target || !row)
 		return;
 	struct backoff_rule rule = app_backoff_rule(a);
@@ -302,26 +303,26 @@ static void note_end(struct app *a, uint32_t i, bool served)
 	bool failing = ends > rule.budget || row->history.failed_starts > FAILED_STARTS_BELIEVED;
 
 	row->not_before_us = now + wait * 1000;
-	if (failing && !row->failing)
-		log_error("app %s: worker %u is failing (%u ends within %.0f s): requests no longer wait "
-			  "for it", a->name, i, ends, (double)rule.window_ms / 1e3);
-	row->failing = failing;
+	if (i >= a->wanted)
+		return;
 	if (wait == 0)
-		log_notice("app %s: starting the successor of worker %u", a->name, i);
+		snprintf(next, APP_NEXT_MAX, "; its successor starts at once");
 	else
-		log_notice("app %s: starting worker %u again in %.1f s", a->name, i, (double)wait / 1e3);
+		snprintf(next, APP_NEXT_MAX, "; %sanother starts in %.1f s",
+			 !failing ? "" : row->failing ? "failing; " :
+			 "failing: requests no longer wait for it; ", (double)wait / 1e3);
+	row->failing = failing;
 }
 
 /* A new release does not start while an older one serves: the older one stays. */
-static bool go_back(struct app *a, const struct release *failed)
+static bool go_back(struct app *a, const struct release *failed, char next[static APP_NEXT_MAX])
 {
 	struct release *working = failed == a->target ? reconcile_other_release(a, failed) : NULL;
 
 	if (!working)
 		return false;
-	log_error("app %s: release %u does not become ready: going on with release %u; the configuration "
-		  "that was loaded stays in force for everything else", a->name, failed->number,
-		  working->number);
+	snprintf(next, APP_NEXT_MAX, "; release %u does not become ready: keeping release %u",
+		 failed->number, working->number);
 	working->announced = true;
 	aim_at(a, working);
 	return true;
@@ -329,15 +330,15 @@ static bool go_back(struct app *a, const struct release *failed)
 
 /* The port was free when it was chosen, and is not now that its worker is gone:
  * somebody else was quicker. */
-static bool port_was_taken(struct app *a, const struct worker *w)
+static bool port_was_taken(struct app *a, const struct worker *w, char next[static APP_NEXT_MAX])
 {
 	struct instance *row = app_instance(a, w->instance);
 
-	if (addr_is_unix(&w->address) || !row || row->port_excused || w->phase != WS_STARTING ||
+	if (addr_is_unix(&w->address) || !row || row->port_excused || w->pidfd >= 0 ||
 	    fd_probe_bind(&w->address) == ERR_OK)
 		return false;
 	row->port_excused = true;
-	log_warn("app %s: port %u was taken by somebody else; trying another", a->name,
+	snprintf(next, APP_NEXT_MAX, "; port %u was taken by somebody else: trying another",
 		 addr_port(&w->address));
 	return true;
 }
@@ -352,22 +353,27 @@ void app_on_up(struct app *a, struct worker *w)
 	row->failing = row->port_excused = false;
 }
 
-void app_on_end(struct app *a, struct worker *w)
+void app_on_end(struct app *a, struct worker *w, char next[static APP_NEXT_MAX])
 {
+	next[0] = '\0';
 	if (!shutdown_stops_workers(&a->m->stop))
-		note_end(a, w->instance, true);
+		note_end(a, w->instance, true, next);
 }
 
-void app_on_boot_failure(struct app *a, struct worker *w)
+void app_on_boot_failure(struct app *a, struct worker *w, char next[static APP_NEXT_MAX])
 {
-	if (w->release != a->target || port_was_taken(a, w))
+	next[0] = '\0';
+	if (w->release != a->target || port_was_taken(a, w, next))
 		return;
-	if (!go_back(a, w->release))
-		note_end(a, w->instance, false);
+	if (!go_back(a, w->release, next))
+		note_end(a, w->instance, false, next);
 }
 
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)
 {
-	if (!go_back(a, r))
-		note_end(a, instance, false);
+	char next[APP_NEXT_MAX];
+
+	if (!go_back(a, r, next))
+		note_end(a, instance, false, next);
+	log_error("%s.%u could not be started%s", a->name, instance, next);
 }

@@ -77,11 +77,13 @@ void apps_change_instances(struct master *m, int by);
 
 void apps_free(struct master *m);
 
-/* From worker_proc.c. */
+/* From worker_proc.c; those about an end write what follows from it ("its
+ * successor starts at once") for the line that the caller logs. */
+#define APP_NEXT_MAX 192
 void app_mark(struct app *a);
 void app_on_up(struct app *a, struct worker *w);
-void app_on_end(struct app *a, struct worker *w);          /* by itself, having been UP */
-void app_on_boot_failure(struct app *a, struct worker *w); /* never was */
+void app_on_end(struct app *a, struct worker *w, char next[static APP_NEXT_MAX]); /* having been UP */
+void app_on_boot_failure(struct app *a, struct worker *w, char next[static APP_NEXT_MAX]);
 /* From reconcile.c: instance `instance` of `r` could not even be spawned. */
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance);
 

@@ -24,11 +24,11 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define YOUNG_US 1000000 /* who dies younger than this died at its start */
-
-/* One that ran for a while is replaced at once, however often. */
+/* One that had been ready is replaced at once, unless it ends more often than
+ * anybody kills by hand: then it is the start that kills it, or the traffic. */
+#define ENDS_FORGIVEN 5
 static const struct backoff_rule restart_rule = {
-	.min_ms = 100, .max_ms = 5000, .window_ms = 60000, .budget = 100,
+	.min_ms = 100, .max_ms = 5000, .window_ms = 10000, .budget = 100,
 };
 
 /* ---- what it is told ---------------------------------------------------- */
@@ -295,7 +295,6 @@ static enum err start_process(struct balancer *b)
 		return e;
 	}
 	atomic_store_explicit(&m->tally->rows[b->row].pid, b->pid, memory_order_relaxed);
-	b->started_us = master_now_us();
 	watch(b);
 	log_debug("balancer %u (pid %d) of generation %u forked", b->index, (int)b->pid,
 		  b->generation->number);
@@ -346,16 +345,16 @@ enum err balancer_start(struct generation *g, uint32_t index, struct balancer *a
 
 static void start_later(struct balancer *b, bool served)
 {
-	uint64_t now = master_now_us();
-	uint32_t ends = backoff_note_end(&b->history, &restart_rule, now, served);
-	uint64_t wait = backoff_delay_ms(&restart_rule, ends, served, (uint32_t)random());
+	uint32_t ends = backoff_note_end(&b->history, &restart_rule, master_now_us(), served);
+	uint32_t counted = !served ? ends : ends > ENDS_FORGIVEN ? ends - ENDS_FORGIVEN + 1 : 1;
+	uint64_t wait = backoff_delay_ms(&restart_rule, counted, served, (uint32_t)random());
 
 	if (wait == 0) {
 		start_again(b);
 		return;
 	}
-	log_warn("balancer %u keeps ending at its start: trying again in %llu ms", b->index,
-		 (unsigned long long)wait);
+	log_warn("balancer %u keeps ending: starting it again in %.2f s", b->index,
+		 (double)wait / 1e3);
 	master_timer(&b->ev_restart, wait);
 }
 
@@ -363,11 +362,9 @@ static void start_again(struct balancer *b)
 {
 	struct generation *g = b->generation;
 
-	if (g->state != GENERATION_SERVING) {
+	if (g->state != GENERATION_SERVING)
 		generation_on_balancer_gone(g, b, true);
-		return;
-	}
-	if (balancer_start(g, b->index, b))
+	else if (balancer_start(g, b->index, b))
 		start_later(b, false);
 	else
 		log_notice("balancer %u has a successor (pid %d)", b->index, (int)b->pid);
@@ -375,14 +372,7 @@ static void start_again(struct balancer *b)
 
 void balancer_replace(struct balancer *b)
 {
-	uint64_t lived = master_now_us() - b->started_us;
-
-	if (b->ready && lived >= YOUNG_US) {
-		backoff_history_fini(&b->history);
-		start_again(b);
-	} else {
-		start_later(b, b->ready);
-	}
+	start_later(b, b->ready);
 }
 
 void balancer_drain(struct balancer *b, enum drain_level level)

@@ -24,7 +24,6 @@ struct balancer {
 	pid_t pid;               /* 0: none, waiting to be started again */
 	int pidfd, channel;
 	uint32_t row;            /* of the tally */
-	uint64_t started_us;
 	uint64_t acked;          /* newest roster version that it is known to follow */
 	bool ready, stopped, killed;
 
@@ -42,7 +41,7 @@ struct balancer {
 MUST_CHECK enum err balancer_start(struct generation *g, uint32_t index, struct balancer *again);
 
 /* A balancer of a serving generation has ended: starts it again, at once unless
- * it keeps dying young. */
+ * it keeps ending. */
 void balancer_replace(struct balancer *b);
 
 void balancer_drain(struct balancer *b, enum drain_level level);

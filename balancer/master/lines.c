@@ -62,3 +62,49 @@ void lines_end(struct lines *l, line_f *f, void *arg)
 	mem_free(l->partial);
 	*l = (struct lines){ .partial = NULL };
 }
+
+/* Length of the colour sequence (CSI digits and semicolons "m") at `p`, or 0. */
+static size_t colour_at(const char *p, size_t n)
+{
+	size_t i = 2;
+
+	if (n < 3 || p[0] != '\033' || p[1] != '[')
+		return 0;
+	while (i < n && ((p[i] >= '0' && p[i] <= '9') || p[i] == ';'))
+		i++;
+	return i < n && p[i] == 'm' ? i + 1 : 0;
+}
+
+/* C0 and DEL; C1 as UTF-8 writes it (C2 80 to C2 9F), which terminals obey too. */
+static bool is_control(const char *line, size_t i, size_t n)
+{
+	unsigned char c = (unsigned char)line[i];
+
+	if (c < 0x20)
+		return c != '\t';
+	return c == 0x7f || (c == 0xc2 && i + 1 < n && ((unsigned char)line[i + 1] & 0xe0) == 0x80);
+}
+
+size_t lines_show(char *out, const char *line, size_t n, bool colours)
+{
+	static const char hex[] = "0123456789abcdef";
+	size_t to = 0;
+
+	if (n && line[n - 1] == '\r')
+		n--;
+	for (size_t i = 0; i < n;) {
+		size_t plain = colours ? colour_at(line + i, n - i) : 0;
+		if (plain == 0 && !is_control(line, i, n))
+			plain = 1;
+		if (plain) {
+			memcpy(out + to, line + i, plain);
+			to += plain;
+			i += plain;
+			continue;
+		}
+		unsigned char c = (unsigned char)line[i++];
+		memcpy(out + to, (char[]){ '\\', 'x', hex[c >> 4], hex[c & 15] }, 4);
+		to += 4;
+	}
+	return to;
+}

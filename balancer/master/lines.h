@@ -20,6 +20,14 @@ struct lines {
  * memory for the rest it is handed out as a line of its own. */
 void lines_feed(struct lines *l, const char *bytes, size_t n, line_f *f, void *arg);
 
+#define LINES_SHOWN_MAX (4 * LINES_MAX)
+
+/* The line as it may be shown: control bytes become \xNN, so that a worker can
+ * neither forge lines nor steer the terminal; tabs stay, a CR at the end goes.
+ * `colours`: SGR sequences stay too.  `out` has room for 4 * n bytes; returns
+ * how many it got. */
+size_t lines_show(char *out, const char *line, size_t n, bool colours);
+
 /* The stream has ended: hands out what was kept, and frees it. */
 void lines_end(struct lines *l, line_f *f, void *arg);
 

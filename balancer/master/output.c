@@ -52,9 +52,10 @@ void tail_fini(struct tail *t)
 
 static void on_line(void *arg, const char *line, size_t n)
 {
+	static char shown[LINES_SHOWN_MAX];
 	struct output_stream *s = arg;
 
-	sink_line(s->sink, s->owner->prefix, line, n);
+	sink_line(s->sink, s->owner->prefix, shown, lines_show(shown, line, n, s->sink->is_terminal));
 	tail_add(&s->owner->tail, line, n);
 }
 

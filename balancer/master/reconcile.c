@@ -7,7 +7,9 @@
  *   3. workers of the target with a number that is not wanted any more: drain
  *   4. once the target has a worker UP: drain as many others as it replaces
  *   5. instances of the target that are missing: start, all at once when nothing
- *      serves in their place, else one at a time (surge 1)
+ *      serves in their place, else one at a time, when the one before it has
+ *      come and the one that it replaced has gone (surge 1: at no time is there
+ *      more than one process beyond the wanted number)
  *
  * So the workers UP never fall below the wanted number by our doing, and a
  * release that does not become ready never costs one that works.
@@ -32,12 +34,12 @@ static bool of_target(const struct app *a, const struct worker *w)
 /* ---- counting ----------------------------------------------------------- */
 
 struct counts {
-	uint32_t target_up, target_starting, other_up;
+	uint32_t target_up, target_starting, other_up, going;
 };
 
 static struct counts count(struct app *a)
 {
-	struct counts c = { 0, 0, 0 };
+	struct counts c = { 0, 0, 0, 0 };
 
 	list_each(it, &a->workers) {
 		const struct worker *w = worker_of(it);
@@ -47,6 +49,8 @@ static struct counts count(struct app *a)
 			c.other_up++;
 		else if (w->phase == WS_STARTING && of_target(a, w))
 			c.target_starting++;
+		else if (w->pid && w->phase >= WS_DRAINING && w->phase <= WS_KILLED)
+			c.going++;
 	}
 	return c;
 }
@@ -141,7 +145,7 @@ static void reconcile_servers(struct app *a)
 			continue;
 		enum err e = worker_add_server(a, &conf->servers[i]);
 		if (e)
-			log_error("app %s: cannot add a server: %s", a->name, err_text(e));
+			log_error("%s: cannot add a server: %s", a->name, err_text(e));
 	}
 	list_each_safe(it, &a->workers) {
 		struct worker *w = worker_of(it);
@@ -210,13 +214,13 @@ static bool may_start(struct app *a, uint32_t i, bool covered, const struct coun
 		      uint64_t now, uint64_t *next_us)
 {
 	const struct instance *row = app_instance(a, i);
-	bool rolling = c->other_up > 0;
+	bool busy = c->target_starting > 0;
 
-	if (covered && shutdown_begun(&a->m->stop))
+	if (covered && (shutdown_begun(&a->m->stop) || busy || c->going > 0))
 		return false;
-	/* One at a time; but what nobody serves for does not wait for a release
-	 * that has shown that it works. */
-	if (rolling && c->target_starting > 0 && (covered || c->target_up == 0))
+	/* What nobody serves for waits only for a release that has shown nothing yet
+	 * while another serves. */
+	if (!covered && c->other_up > 0 && busy && c->target_up == 0)
 		return false;
 	if (row && row->not_before_us > now) {
 		*next_us = MIN(*next_us, row->not_before_us);
@@ -261,10 +265,9 @@ static void announce(struct app *a)
 		return;
 	r->announced = true;
 	if (r->number > 1)
-		log_notice("app %s: all %u workers ready, release %u has replaced the one before",
-			   a->name, a->wanted, r->number);
+		log_notice("%s: all %u workers ready, of release %u", a->name, a->wanted, r->number);
 	else
-		log_notice("app %s: all %u workers ready", a->name, a->wanted);
+		log_notice("%s: all %u workers ready", a->name, a->wanted);
 }
 
 void reconcile(struct app *a)

@@ -50,6 +50,7 @@ enum err sink_init(struct sink *s, struct event_base *base, int fd, const char *
 		s->may_wait = (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) &&
 			      !(fcntl(s->fd, F_GETFL) & O_NONBLOCK);
 	}
+	s->is_terminal = isatty(s->fd);
 	event_assign(&s->ev, base, s->fd, EV_WRITE, on_writable, s);
 	return ERR_OK;
 }

@@ -18,7 +18,7 @@
 struct sink {
 	int fd;             /* ours; -1: closed, everything is dropped silently */
 	const char *name;   /* "stdout", for messages */
-	bool is_socket;
+	bool is_socket, is_terminal;
 	bool may_wait;      /* its flags are shared: look before each write */
 	char *queue;
 	size_t from, to;    /* queued bytes: [from, to) */

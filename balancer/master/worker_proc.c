@@ -65,18 +65,6 @@ static void go(struct worker *w, enum worker_phase to)
 	w->version = slots_version(s);
 }
 
-/* "worker 0 (pid 123)" or "server 10.0.0.5:80". */
-static const char *name_of(const struct worker *w, char buf[static ADDR_TEXT_MAX + 16])
-{
-	char text[ADDR_TEXT_MAX];
-
-	if (w->pid)
-		snprintf(buf, ADDR_TEXT_MAX + 16, "worker %u (pid %d)", w->instance, (int)w->pid);
-	else
-		snprintf(buf, ADDR_TEXT_MAX + 16, "server %s", addr_format(&w->address, text));
-	return buf;
-}
-
 static double seconds_since(uint64_t us)
 {
 	return (double)(master_now_us() - us) / 1e6;
@@ -85,8 +73,7 @@ static double seconds_since(uint64_t us)
 static void signal_group(const struct worker *w, int signo)
 {
 	if (w->pid && kill(-w->pid, signo) != 0 && errno != ESRCH)
-		log_error("app %s: cannot signal worker %u (pid %d): %s", w->app->name, w->instance,
-			  (int)w->pid, strerror(errno));
+		log_error("cannot signal %s: %s", w->name, strerror(errno));
 }
 
 static uint64_t drain_ms(const struct worker *w)
@@ -102,7 +89,7 @@ static uint64_t grace_ms(const struct worker *w)
 }
 
 /* Its last lines, unless the end before said the same. */
-static void log_last_lines(struct worker *w, enum log_level level)
+static void log_last_lines(struct worker *w)
 {
 	struct instance *row = app_instance(w->app, w->instance);
 
@@ -111,48 +98,43 @@ static void log_last_lines(struct worker *w, enum log_level level)
 	if (row)
 		snprintf(row->last_words, sizeof(row->last_words), "%s", w->served ? "" : w->exit_text);
 	for (uint32_t i = 0; i < w->output.tail.n; i++)
-		log_at(level, "app %s: worker %u (pid %d) | %s", w->app->name, w->instance,
-		       (int)w->pid, tail_line(&w->output.tail, i));
+		log_error("%s | %s", w->name, tail_line(&w->output.tail, i));
 }
 
 /* ---- the way up --------------------------------------------------------- */
-
-static void fail_boot(struct worker *w)
-{
-	app_on_boot_failure(w->app, w);
-}
 
 static void start_stopping(struct worker *w);
 
 static void mark_up(struct worker *w)
 {
-	char text[ADDR_TEXT_MAX];
+	char text[ADDR_TEXT_MAX], next[APP_NEXT_MAX];
 
 	if (addr_is_unix(&w->address) && rundir_open_socket(w->address.un.sun_path)) {
-		log_error("app %s: cannot let the balancers use %s: %s", w->app->name,
-			  w->address.un.sun_path, strerror(errno));
-		fail_boot(w);
+		int error = errno;
+		app_on_boot_failure(w->app, w, next);
+		log_error("%s: cannot let the balancers use %s: %s%s", w->name, w->address.un.sun_path,
+			  strerror(error), next);
 		start_stopping(w);
 		return;
 	}
 	event_del(&w->ev_timer);
 	w->served = true;
 	go(w, WS_UP);
-	log_notice("app %s: worker %u (pid %d) ready on %s in %.2f s", w->app->name, w->instance,
-		   (int)w->pid, addr_format(&w->address, text), seconds_since(w->started_us));
+	log_notice("%s ready on %s in %.2f s", w->name, addr_format(&w->address, text),
+		   seconds_since(w->started_us));
 	app_on_up(w->app, w);
 }
 
 static void boot_timeout(struct worker *w)
 {
-	log_error("app %s: worker %u (pid %d) was not ready within %.1f s: nothing accepts on %s %s; "
-		  "does the command listen on ${PORT}?", w->app->name, w->instance, (int)w->pid,
-		  (double)w->release->conf->ready_timeout_ms / 1e3,
-		  addr_is_unix(&w->address) ? "socket" : "port",
-		  addr_is_unix(&w->address) ? w->address.un.sun_path : "it was given");
+	char text[ADDR_TEXT_MAX], next[APP_NEXT_MAX];
+
+	app_on_boot_failure(w->app, w, next);
+	log_error("%s was not ready within %.1f s: nothing accepts on %s (does the command listen on "
+		  "$PORT?)%s", w->name, (double)w->release->conf->ready_timeout_ms / 1e3,
+		  addr_format(&w->address, text), next);
 	snprintf(w->exit_text, sizeof(w->exit_text), "not ready in time");
-	log_last_lines(w, LOG_ERROR);
-	fail_boot(w);
+	log_last_lines(w);
 	start_stopping(w);
 }
 
@@ -160,11 +142,10 @@ static void boot_timeout(struct worker *w)
 
 static void start_draining(struct worker *w)
 {
-	char name[ADDR_TEXT_MAX + 16];
-
 	go(w, WS_DRAINING);
-	w->deadline_us = master_now_us() + drain_ms(w) * 1000;
-	log_info("app %s: draining %s", w->app->name, name_of(w, name));
+	w->drain_us = master_now_us();
+	w->deadline_us = w->drain_us + drain_ms(w) * 1000;
+	log_debug("%s is draining", w->name);
 	master_timer(&w->ev_timer, DRAIN_LOOK_MS);
 }
 
@@ -187,16 +168,15 @@ static void start_stopping(struct worker *w)
 static void check_drained(struct worker *w)
 {
 	struct master *m = w->app->m;
-	char name[ADDR_TEXT_MAX + 16];
 	bool known = balancers_follow(m, w->version);
 	uint32_t busy = tally_in_flight(m->tally, w->slot);
 
 	if (known && busy == 0) {
-		log_info("app %s: %s drained", w->app->name, name_of(w, name));
+		log_info("%s drained in %.2f s", w->name, seconds_since(w->drain_us));
 		start_stopping(w);
 	} else if (master_now_us() >= w->deadline_us) {
-		log_warn("app %s: %s still has %u requests after stop.drain (%.1f s); stopping it",
-			 w->app->name, name_of(w, name), busy, (double)drain_ms(w) / 1e3);
+		log_warn("%s still has %u requests after stop.drain (%.1f s): stopping it", w->name, busy,
+			 (double)drain_ms(w) / 1e3);
 		start_stopping(w);
 	} else {
 		master_timer(&w->ev_timer, DRAIN_LOOK_MS);
@@ -218,15 +198,14 @@ static void kill_group(struct worker *w)
 
 static void grace_over(struct worker *w)
 {
-	log_warn("app %s: worker %u (pid %d) did not end within stop.grace (%.1f s): killing it",
-		 w->app->name, w->instance, (int)w->pid, (double)grace_ms(w) / 1e3);
+	log_warn("%s did not end within stop.grace (%.1f s): killing it", w->name,
+		 (double)grace_ms(w) / 1e3);
 	kill_group(w);
 }
 
 static void still_there(struct worker *w)
 {
-	log_warn("app %s: worker %u (pid %d) was killed but has not ended yet", w->app->name,
-		 w->instance, (int)w->pid);
+	log_warn("%s was killed but has not ended yet", w->name);
 	kill_group(w);
 }
 
@@ -234,29 +213,30 @@ static void still_there(struct worker *w)
 
 static void boot_exit(struct worker *w)
 {
-	log_error("app %s: worker %u (pid %d) ended before it was ready: %s, after %.2f s", w->app->name,
-		  w->instance, (int)w->pid, w->exit_text, seconds_since(w->started_us));
-	log_last_lines(w, LOG_ERROR);
-	fail_boot(w);
+	char next[APP_NEXT_MAX];
+
+	app_on_boot_failure(w->app, w, next);
+	log_error("%s ended before it was ready: %s, after %.2f s%s", w->name, w->exit_text,
+		  seconds_since(w->started_us), next);
+	log_last_lines(w);
 	leave(w);
 }
 
 static void crashed(struct worker *w)
 {
-	bool clean = strcmp(w->exit_text, "exit status 0") == 0;
+	char next[APP_NEXT_MAX];
 
-	log_at(clean ? LOG_WARN : LOG_ERROR, "app %s: worker %u (pid %d) ended: %s, after %.1f s",
-	       w->app->name, w->instance, (int)w->pid, w->exit_text, seconds_since(w->started_us));
-	if (!clean)
-		log_last_lines(w, LOG_ERROR);
+	app_on_end(w->app, w, next);
+	log_at(w->was_clean ? LOG_WARN : LOG_ERROR, "%s ended: %s, after %.1f s%s", w->name, w->exit_text,
+	       seconds_since(w->started_us), next);
+	if (!w->was_clean && !w->was_told)
+		log_last_lines(w);
 	leave(w);
-	app_on_end(w->app, w);
 }
 
 static void ended_as_asked(struct worker *w)
 {
-	log_info("app %s: worker %u (pid %d) stopped: %s", w->app->name, w->instance, (int)w->pid,
-		 w->exit_text);
+	log_info("%s stopped: %s", w->name, w->exit_text);
 	leave(w);
 }
 
@@ -330,8 +310,7 @@ void worker_event(struct worker *w, enum worker_event ev)
 	worker_act_f *act = acts[w->phase][ev];
 
 	if (!act) {
-		log_debug("app %s: worker %u: unexpected event %d while %s", w->app->name,
-			  w->instance, (int)ev, phase_names[w->phase]);
+		log_debug("%s: unexpected event %d while %s", w->name, (int)ev, phase_names[w->phase]);
 		return;
 	}
 	act(w);
@@ -352,6 +331,9 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	event_del(&w->ev_exit);
 	fd_close(&w->pidfd);
 	proc_exit_text(si.si_code, si.si_status, w->exit_text);
+	w->was_clean = si.si_code == CLD_EXITED && si.si_status == 0;
+	w->was_told = si.si_code == CLD_KILLED && (si.si_status == SIGKILL ||
+						   si.si_status == SIGTERM || si.si_status == SIGINT);
 	output_drain(&w->output);
 	worker_event(w, WE_EXIT);
 	master_reap_strangers(w->app->m);

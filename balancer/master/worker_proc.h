@@ -57,11 +57,14 @@ struct worker {
 	struct ready ready;
 	struct output output;
 
-	uint64_t started_us;
+	uint64_t started_us, drain_us;
 	uint64_t deadline_us;     /* of STARTING, DRAINING; in STOPPING and LEAVING: when SIGKILL is due */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
+	char name[64 + ADDR_TEXT_MAX];            /* "web.0[123]", "web: server 10.0.0.5:80" */
 	char exit_text[64];
+	bool was_told;            /* ended by a signal that somebody sent: its output explains nothing */
+	bool was_clean;           /* ended with status 0 */
 };
 
 /* Starts instance `instance` of `r` (held while it lives) as a member of `app`.
