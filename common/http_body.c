@@ -38,8 +38,7 @@ enum state {
 #define TRAILER_BYTES_MAX (8u * 1024)
 #define TRAILER_LINES_MAX 64
 
-void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length,
-		    uint64_t limit)
+void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length, uint64_t limit)
 {
 	*b = (struct http_body){
 		.framing = (uint8_t)framing,
@@ -166,13 +165,10 @@ static enum http_rule frame_byte(struct http_body *b, char c)
 {
 	b->frame_bytes++;
 	switch (b->state) {
-	case ST_SIZE:
-		return size_digit(b, c);
+	case ST_SIZE: return size_digit(b, c);
 	case ST_EXT_SPACE:
-	case ST_EXT:
-		return extension_byte(b, c);
-	case ST_SIZE_LF:
-		return size_end(b, c);
+	case ST_EXT: return extension_byte(b, c);
+	case ST_SIZE_LF: return size_end(b, c);
 	case ST_DATA_CR:
 		b->state = ST_DATA_LF;
 		return c == '\r' ? HTTP_RULE_NONE : HTTP_RULE_CHUNK_END;
@@ -182,8 +178,7 @@ static enum http_rule frame_byte(struct http_body *b, char c)
 	case ST_LAST_LF:
 		b->ended = c == '\n';
 		return c == '\n' ? HTTP_RULE_NONE : HTTP_RULE_BARE_CR;
-	default:
-		return trailer_byte(b, c);
+	default: return trailer_byte(b, c);
 	}
 }
 
@@ -226,8 +221,8 @@ static enum http_body_step read_chunked(struct http_body *b, const char *p, size
 	return HTTP_BODY_MORE;
 }
 
-enum http_body_step http_body_read(struct http_body *b, const char *p, size_t n,
-				   size_t *ret_used, struct slice *ret_data, enum http_rule *ret_rule)
+enum http_body_step http_body_read(struct http_body *b, const char *p, size_t n, size_t *ret_used,
+				   struct slice *ret_data, enum http_rule *ret_rule)
 {
 	enum http_body_step step;
 

@@ -10,9 +10,9 @@
 #include "common/http_guard.h"
 
 struct http_body {
-	uint8_t framing;      /* enum http_framing */
-	uint8_t state;        /* private */
-	uint8_t digits;       /* private */
+	uint8_t framing; /* enum http_framing */
+	uint8_t state;   /* private */
+	uint8_t digits;  /* private */
 	bool ended;
 	uint32_t line_bytes;  /* private: of the extension or trailer being read */
 	uint64_t left;        /* LENGTH: bytes to come; CHUNKED: of this chunk */
@@ -22,8 +22,7 @@ struct http_body {
 };
 
 /* `length` is for HTTP_BODY_LENGTH.  HTTP_BODY_NONE has ended at once. */
-void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length,
-		    uint64_t limit);
+void http_body_init(struct http_body *b, enum http_framing framing, uint64_t length, uint64_t limit);
 
 enum http_body_step {
 	HTTP_BODY_MORE = 0, /* all `n` bytes used; the body goes on */
@@ -36,7 +35,7 @@ enum http_body_step {
  * advancing by *ret_used, until MORE, END or BAD.  After END every call gives
  * END with *ret_used 0.  A trailer section is read, bounded and dropped.
  * For HTTP_BODY_CLOSE the end comes with the connection: never END. */
-enum http_body_step http_body_read(struct http_body *b, const char *p, size_t n,
-				   size_t *ret_used, struct slice *ret_data, enum http_rule *ret_rule);
+enum http_body_step http_body_read(struct http_body *b, const char *p, size_t n, size_t *ret_used,
+				   struct slice *ret_data, enum http_rule *ret_rule);
 
 #endif

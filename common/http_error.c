@@ -14,19 +14,22 @@ static const struct page_type_info {
 	struct slice type, subtype, alias;
 	struct slice content_type;
 } page_types[PAGE_MAX] = {
-	[PAGE_TEXT] = { { "text", 4 }, { "plain", 5 }, { "plain", 5 },
+	[PAGE_TEXT] = { { "text", 4 },
+			{ "plain", 5 },
+			{ "plain", 5 },
 			{ "text/plain; charset=utf-8", 25 } },
-	[PAGE_HTML] = { { "text", 4 }, { "html", 4 }, { "html", 4 },
-			{ "text/html; charset=utf-8", 24 } },
+	[PAGE_HTML] = { { "text", 4 }, { "html", 4 }, { "html", 4 }, { "text/html; charset=utf-8", 24 } },
 	/* RFC 9457 3: whoever asks for JSON can read a problem document. */
-	[PAGE_JSON] = { { "application", 11 }, { "problem+json", 12 }, { "json", 4 },
+	[PAGE_JSON] = { { "application", 11 },
+			{ "problem+json", 12 },
+			{ "json", 4 },
 			{ "application/problem+json", 24 } },
 };
 
 /* How much a client wants a type: RFC 9110 12.5.1 says the most specific range that
  * matches decides; between types, higher q, then specificity, then place in the list. */
 struct wish {
-	unsigned q; /* thousandths */
+	unsigned q;           /* thousandths */
 	unsigned specificity; /* 0 none, 1 any type, 2 any subtype, 3 exact */
 	unsigned place;
 };
@@ -127,8 +130,7 @@ static void put_html(struct http_out *o, struct slice s)
 		case '>': http_out_text(o, "&gt;"); break;
 		case '"': http_out_text(o, "&quot;"); break;
 		case '\'': http_out_text(o, "&#39;"); break;
-		default:
-			http_out_bytes(o, c < 0x20 || c >= 0x7f ? "?" : &s.p[i], 1);
+		default: http_out_bytes(o, c < 0x20 || c >= 0x7f ? "?" : &s.p[i], 1);
 		}
 	}
 }
@@ -173,7 +175,8 @@ static void write_html(struct http_out *o, const struct http_error_page *page)
 {
 	struct slice reason = slice_of(http_reason(page->status));
 
-	http_out_text(o, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>");
+	http_out_text(o,
+		      "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>");
 	http_out_u64(o, page->status);
 	http_out_text(o, " ");
 	put_html(o, reason);

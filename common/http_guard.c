@@ -44,16 +44,15 @@ static enum http_rule read_connection(struct http_head *h, struct facts *facts, 
 	while (slice_next_item(&value, &option)) {
 		if (++facts->n_options > CONNECTION_OPTIONS_MAX)
 			return HTTP_RULE_CONNECTION;
-		if (slice_ieq(option, SLICE("close")))
+		/* What cannot be read may have meant anything: one message is safe. */
+		if (slice_ieq(option, SLICE("close")) || !slice_is_token(option))
 			facts->close = true;
 		else if (slice_ieq(option, SLICE("keep-alive")))
 			facts->keep = true;
 		else if (slice_ieq(option, SLICE("upgrade")))
 			facts->upgrade = true;
-		else if (slice_is_token(option))
-			drop_named(h, option);
 		else
-			facts->close = true; /* whatever it meant, one message is safe */
+			drop_named(h, option);
 	}
 	return HTTP_RULE_NONE;
 }
@@ -106,9 +105,7 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 		struct http_field *f = &h->fields[i];
 		f->drop = http_field_table[f->id].flags & HTTP_FF_HOP;
 		switch (f->id) {
-		case HTTP_F_OTHER:
-			f->drop = is_request && shadows_known_field(f->name);
-			break;
+		case HTTP_F_OTHER: f->drop = is_request && shadows_known_field(f->name); break;
 		case HTTP_F_HOST:
 			facts->host = f;
 			facts->n_host++;
@@ -121,18 +118,13 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 			facts->te = f;
 			facts->n_te++;
 			break;
-		case HTTP_F_UPGRADE:
-			read_upgrade(facts, f->value);
-			break;
+		case HTTP_F_UPGRADE: read_upgrade(facts, f->value); break;
 		case HTTP_F_EXPECT:
 			facts->n_expect++;
 			read_expect(facts, f->value);
 			break;
-		case HTTP_F_CONNECTION:
-			has_connection = true;
-			break;
-		default:
-			break;
+		case HTTP_F_CONNECTION: has_connection = true; break;
+		default: break;
 		}
 	}
 	/* In a second pass: Connection may name fields on either side of it. */
@@ -195,8 +187,7 @@ static bool wants_keep_alive(const struct http_head *h, const struct facts *fact
 /* RFC 9112 3.2: Host exactly once in 1.1.  An empty one is legal only for targets
  * without authority, and "http" URIs must have one (RFC 9110 4.2.1), so in 1.1 it
  * is refused; in 1.0 it counts as absent. */
-static enum http_rule read_host(struct http_head *h, const struct facts *facts,
-				struct slice authority)
+static enum http_rule read_host(struct http_head *h, const struct facts *facts, struct slice authority)
 {
 	h->host = authority;
 	if (facts->n_host > 1)
@@ -223,8 +214,7 @@ static enum http_rule judge_expect(struct http_head *h, const struct facts *fact
 {
 	if (facts->expect_other && h->minor >= 1)
 		return HTTP_RULE_EXPECT_UNKNOWN;
-	h->expect_continue = facts->expect_continue && h->minor >= 1 &&
-			     h->framing != HTTP_BODY_NONE;
+	h->expect_continue = facts->expect_continue && h->minor >= 1 && h->framing != HTTP_BODY_NONE;
 	for (uint32_t i = 0; facts->n_expect && i < h->n_fields; i++) {
 		if (h->fields[i].id == HTTP_F_EXPECT)
 			h->fields[i].drop = !h->expect_continue;

@@ -18,17 +18,17 @@ enum http_rule {
 };
 
 struct http_rule_info {
-	const char *name;   /* "LENGTH_AND_TE" */
+	const char *name; /* "LENGTH_AND_TE" */
 	uint16_t status;
 	const char *text, *source;
 };
 extern const struct http_rule_info http_rule_table[HTTP_RULE_MAX];
 
 struct http_limits {
-	uint32_t head_bytes;  /* whole head, empty line included */
+	uint32_t head_bytes; /* whole head, empty line included */
 	uint32_t uri_bytes;
-	uint32_t fields;      /* <= HTTP_FIELDS_MAX */
-	uint64_t body_bytes;  /* 0 = none */
+	uint32_t fields;     /* <= HTTP_FIELDS_MAX */
+	uint64_t body_bytes; /* 0 = none */
 };
 
 /* What a byte may be part of; one table for heads, chunk extensions and trailers. */

@@ -19,8 +19,9 @@ const struct http_field_info http_field_table[HTTP_F_MAX] = {
 #undef KEEP
 };
 
-#define FIELD(id, text, flag_bits, from) \
-	_Static_assert(sizeof(text) - 1 <= HTTP_FIELD_NAME_MAX, "HTTP_FIELD_NAME_MAX is too small");
+#define FIELD(id, text, flag_bits, from)                                                      \
+	_Static_assert(sizeof(text) - 1 <= HTTP_FIELD_NAME_MAX, "HTTP_FIELD_NAME_MAX is too " \
+								"small");
 #include "common/http_fields.def"
 #undef FIELD
 
@@ -76,16 +77,11 @@ static const struct method_info {
 	uint8_t n;
 	bool idempotent; /* RFC 9110 9.2.2 */
 } methods[HTTP_M_MAX] = {
-	[HTTP_M_OTHER] = { "", 0, false },
-	[HTTP_M_GET] = { "GET", 3, true },
-	[HTTP_M_HEAD] = { "HEAD", 4, true },
-	[HTTP_M_POST] = { "POST", 4, false },
-	[HTTP_M_PUT] = { "PUT", 3, true },
-	[HTTP_M_DELETE] = { "DELETE", 6, true },
-	[HTTP_M_OPTIONS] = { "OPTIONS", 7, true },
-	[HTTP_M_PATCH] = { "PATCH", 5, false },
-	[HTTP_M_CONNECT] = { "CONNECT", 7, false },
-	[HTTP_M_TRACE] = { "TRACE", 5, true },
+	[HTTP_M_OTHER] = { "", 0, false },          [HTTP_M_GET] = { "GET", 3, true },
+	[HTTP_M_HEAD] = { "HEAD", 4, true },        [HTTP_M_POST] = { "POST", 4, false },
+	[HTTP_M_PUT] = { "PUT", 3, true },          [HTTP_M_DELETE] = { "DELETE", 6, true },
+	[HTTP_M_OPTIONS] = { "OPTIONS", 7, true },  [HTTP_M_PATCH] = { "PATCH", 5, false },
+	[HTTP_M_CONNECT] = { "CONNECT", 7, false }, [HTTP_M_TRACE] = { "TRACE", 5, true },
 };
 
 /* Methods are case-sensitive (RFC 9110 9.1). */

@@ -61,10 +61,10 @@ enum http_method http_method_find(struct slice name);
 bool http_method_idempotent(enum http_method m);
 
 enum http_framing {
-	HTTP_BODY_NONE = 0,   /* whatever the fields say: 1xx, 204, 304, HEAD, bodiless request */
-	HTTP_BODY_LENGTH,     /* exactly `length` bytes; length > 0 */
+	HTTP_BODY_NONE = 0, /* whatever the fields say: 1xx, 204, 304, HEAD, bodiless request */
+	HTTP_BODY_LENGTH,   /* exactly `length` bytes; length > 0 */
 	HTTP_BODY_CHUNKED,
-	HTTP_BODY_CLOSE,      /* replies only: until the connection ends */
+	HTTP_BODY_CLOSE, /* replies only: until the connection ends */
 	HTTP_BODY_MAX
 };
 
@@ -79,23 +79,23 @@ struct http_field {
 struct http_head {
 	/* request */
 	struct slice method;
-	uint8_t method_id;       /* enum http_method */
-	struct slice target;     /* as sent */
-	struct slice path;       /* what goes to the worker: path and query in origin form, or "*" */
-	struct slice host;       /* of an absolute target, else Host; on 1.0 it may be empty */
+	uint8_t method_id;   /* enum http_method */
+	struct slice target; /* as sent */
+	struct slice path;   /* what goes to the worker: path and query in origin form, or "*" */
+	struct slice host;   /* of an absolute target, else Host; on 1.0 it may be empty */
 	/* reply */
 	uint16_t status;
 	struct slice reason;
 	/* both */
-	uint8_t minor;           /* HTTP/1.minor: 0 or 1 */
-	uint8_t framing;         /* enum http_framing */
-	bool has_length;         /* a Content-Length field is present (HEAD and 304 replies keep theirs) */
-	uint64_t length;         /* its value */
-	bool keep_alive;         /* the sender's side allows another message (RFC 9112 9.3) */
-	bool upgrade;            /* Connection: upgrade, and an Upgrade field that names anything but
+	uint8_t minor;   /* HTTP/1.minor: 0 or 1 */
+	uint8_t framing; /* enum http_framing */
+	bool has_length; /* a Content-Length field is present (HEAD and 304 replies keep theirs) */
+	uint64_t length; /* its value */
+	bool keep_alive; /* the sender's side allows another message (RFC 9112 9.3) */
+	bool upgrade;    /* Connection: upgrade, and an Upgrade field that names anything but
 				  * another HTTP: a request may become a tunnel */
-	bool expect_continue;    /* Expect: 100-continue, and a body is announced */
-	uint32_t head_bytes;     /* bytes of the buffer that the head took, its empty line included */
+	bool expect_continue; /* Expect: 100-continue, and a body is announced */
+	uint32_t head_bytes;  /* bytes of the buffer that the head took, its empty line included */
 	uint32_t n_fields;
 	struct http_field fields[HTTP_FIELDS_MAX];
 };

@@ -119,8 +119,7 @@ static enum http_rule parser_rule(const http_parser *parser, const struct parse 
 	if (c->rule != HTTP_RULE_NONE)
 		return c->rule;
 	switch (HTTP_PARSER_ERRNO(parser)) {
-	case HPE_INVALID_CONTENT_LENGTH:
-		return HTTP_RULE_LENGTH_INVALID;
+	case HPE_INVALID_CONTENT_LENGTH: return HTTP_RULE_LENGTH_INVALID;
 	case HPE_UNEXPECTED_CONTENT_LENGTH:
 		if (!http_head_find(c->head, HTTP_F_CONTENT_LENGTH))
 			return HTTP_RULE_PARSER;
@@ -128,11 +127,9 @@ static enum http_rule parser_rule(const http_parser *parser, const struct parse 
 			return HTTP_RULE_LENGTH_REPEATED;
 		/* It takes any name that begins with "Transfer-Encoding" for that field. */
 		return http_head_find(c->head, HTTP_F_TRANSFER_ENCODING) ? HTTP_RULE_LENGTH_AND_TE
-									: HTTP_RULE_PARSER;
-	case HPE_INVALID_URL:
-		return HTTP_RULE_TARGET;
-	default:
-		return HTTP_RULE_PARSER;
+									 : HTTP_RULE_PARSER;
+	case HPE_INVALID_URL: return HTTP_RULE_TARGET;
+	default: return HTTP_RULE_PARSER;
 	}
 }
 
@@ -179,9 +176,9 @@ static bool agree(const http_parser *parser, const struct http_head *h)
 static bool same_method(const http_parser *parser, uint8_t method_id)
 {
 	static const uint8_t theirs[HTTP_M_MAX] = {
-		[HTTP_M_OTHER] = HTTP_POST,    [HTTP_M_GET] = HTTP_GET,
-		[HTTP_M_HEAD] = HTTP_HEAD,     [HTTP_M_POST] = HTTP_POST,
-		[HTTP_M_PUT] = HTTP_PUT,       [HTTP_M_DELETE] = HTTP_DELETE,
+		[HTTP_M_OTHER] = HTTP_POST,      [HTTP_M_GET] = HTTP_GET,
+		[HTTP_M_HEAD] = HTTP_HEAD,       [HTTP_M_POST] = HTTP_POST,
+		[HTTP_M_PUT] = HTTP_PUT,         [HTTP_M_DELETE] = HTTP_DELETE,
 		[HTTP_M_OPTIONS] = HTTP_OPTIONS, [HTTP_M_PATCH] = HTTP_PATCH,
 		[HTTP_M_CONNECT] = HTTP_CONNECT, [HTTP_M_TRACE] = HTTP_TRACE,
 	};
@@ -197,8 +194,8 @@ static size_t leading_line(const char *p, size_t n)
 /* Looks for the end of the head whose start line is at p + skip.  WHOLE: *ret_end
  * bytes, what was skipped included. */
 static enum http_verdict find_head(const char *p, size_t n, size_t seen, size_t skip,
-				   bool is_request, const struct http_limits *lim,
-				   size_t *ret_end, enum http_rule *ret_rule)
+				   bool is_request, const struct http_limits *lim, size_t *ret_end,
+				   enum http_rule *ret_rule)
 {
 	const char *begin = p + skip, *end = p + MIN(n, lim->head_bytes);
 	const char *q = p + MIN(seen, n);
@@ -217,8 +214,8 @@ static enum http_verdict find_head(const char *p, size_t n, size_t seen, size_t 
 	}
 	enum http_rule rule = HTTP_RULE_NONE;
 	if (begin < end)
-		rule = http_guard_partial(begin, (size_t)(end - begin), seen > skip ? seen - skip : 0,
-					  is_request, lim->uri_bytes);
+		rule = http_guard_partial(begin, (size_t)(end - begin),
+					  seen > skip ? seen - skip : 0, is_request, lim->uri_bytes);
 	if (rule == HTTP_RULE_NONE && n >= lim->head_bytes)
 		rule = HTTP_RULE_HEAD_TOO_LARGE;
 	if (rule == HTTP_RULE_NONE)

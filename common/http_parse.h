@@ -7,9 +7,9 @@
 #include "common/http_head.h"
 
 enum http_verdict {
-	HTTP_WHOLE = 0,   /* *head is filled; head->head_bytes were used */
-	HTTP_PARTIAL,     /* legal so far; call again with more bytes behind the same ones */
-	HTTP_REFUSED,     /* *ret_rule says why */
+	HTTP_WHOLE = 0, /* *head is filled; head->head_bytes were used */
+	HTTP_PARTIAL,   /* legal so far; call again with more bytes behind the same ones */
+	HTTP_REFUSED,   /* *ret_rule says why */
 };
 
 /* Parses a request head at the start of `p`.  `seen` is how many of the bytes

@@ -11,7 +11,7 @@
 /* Writes into the caller's buffer; once something did not fit, `full` stays set
  * and nothing more is written. */
 struct http_out {
-	char *p;      /* next byte */
+	char *p; /* next byte */
 	char *end;
 	bool full;
 };
@@ -53,13 +53,13 @@ const char *http_reason(uint16_t status);
  * value, may be empty) prefers; plain text when it does not say. */
 struct http_error_page {
 	uint16_t status;
-	const char *detail;       /* one sentence for the reader; or NULL */
-	const char *proxy_error;  /* RFC 9209 error type, "connection_refused"; or NULL */
-	struct slice request_id;  /* may be empty */
+	const char *detail;      /* one sentence for the reader; or NULL */
+	const char *proxy_error; /* RFC 9209 error type, "connection_refused"; or NULL */
+	struct slice request_id; /* may be empty */
 	struct slice accept;
-	bool close;               /* says Connection: close, else keep-alive for 1.0 clients */
-	bool no_body;             /* reply to HEAD: the fields, not the bytes */
-	uint32_t retry_after_s;   /* 0: no Retry-After */
+	bool close;             /* says Connection: close, else keep-alive for 1.0 clients */
+	bool no_body;           /* reply to HEAD: the fields, not the bytes */
+	uint32_t retry_after_s; /* 0: no Retry-After */
 };
 void http_out_error_page(struct http_out *o, const struct http_error_page *page);
 

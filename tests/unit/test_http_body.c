@@ -285,8 +285,8 @@ static void test_extension_limit(void **state)
 		strcpy(text + 2 + fill, "\r\n");
 		http_body_init(&b, HTTP_BODY_CHUNKED, 0, 0);
 		/* Counted: what stands between ";" and LF. */
-		assert_int_equal(repeat(&b, text, 1), fill + 1 <= 256 ? HTTP_RULE_NONE
-								     : HTTP_RULE_CHUNK_EXTENSION);
+		assert_int_equal(repeat(&b, text, 1),
+				 fill + 1 <= 256 ? HTTP_RULE_NONE : HTTP_RULE_CHUNK_EXTENSION);
 	}
 	/* Each chunk anew. */
 	char text[300] = "1;";

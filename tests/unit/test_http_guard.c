@@ -57,9 +57,11 @@ static void test_field_find(void **state)
 		}
 		check_row_int(name.p, http_field_find((struct slice){ text, name.n }), id);
 		/* Neighbours: shorter, longer, one byte other; CR is '-' without bit 5. */
-		check_row_int(name.p, http_field_find((struct slice){ text, name.n - 1 }), HTTP_F_OTHER);
+		check_row_int(name.p, http_field_find((struct slice){ text, name.n - 1 }),
+			      HTTP_F_OTHER);
 		text[name.n] = 'x';
-		check_row_int(name.p, http_field_find((struct slice){ text, name.n + 1 }), HTTP_F_OTHER);
+		check_row_int(name.p, http_field_find((struct slice){ text, name.n + 1 }),
+			      HTTP_F_OTHER);
 		for (size_t i = 0; i < name.n; i++) {
 			char c = text[i];
 			text[i] = c == '-' ? '\r' : '_';
@@ -280,19 +282,54 @@ static void test_authority(void **state)
 		const char *text;
 		bool valid;
 	} rows[] = {
-		{ "a", true }, { "example.com", true }, { "EXAMPLE.com:80", true },
-		{ "127.0.0.1:8080", true }, { "xn--bcher-kva.example", true }, { "a_b", true },
-		{ "a%20b", true }, { "a:", true }, { "a:0", true }, { "a:65535", true },
-		{ "a:00080", true }, { "[::1]", true }, { "[::1]:80", true }, { "[::1]:", true },
-		{ "[::ffff:1.2.3.4]", true }, { "a~!$&'()*+,;=", true }, { "a.", true },
-		{ "", false }, { ":", false }, { ":80", false }, { "a:65536", false },
-		{ "a:000080", false }, { "a:-1", false }, { "a:8 0", false }, { "a:b", false },
-		{ "a:1:2", false }, { "a b", false }, { "a@b", false }, { "a/", false },
-		{ "a%", false }, { "a%2", false }, { "a%2g", false }, { "a#", false },
-		{ "a\\b", false }, { "[", false }, { "[]", false }, { "[::1", false },
-		{ "[::1]x", false }, { "[::1]80", false }, { "[::1]]", false }, { "[a]", false },
-		{ "[1.2.3.4]", false }, { "[::1%25lo]", false }, { "[v1.a]", false }, { "::1", false },
-		{ "a[::1]", false }, { "\x80", false }, { "a\"", false },
+		{ "a", true },
+		{ "example.com", true },
+		{ "EXAMPLE.com:80", true },
+		{ "127.0.0.1:8080", true },
+		{ "xn--bcher-kva.example", true },
+		{ "a_b", true },
+		{ "a%20b", true },
+		{ "a:", true },
+		{ "a:0", true },
+		{ "a:65535", true },
+		{ "a:00080", true },
+		{ "[::1]", true },
+		{ "[::1]:80", true },
+		{ "[::1]:", true },
+		{ "[::ffff:1.2.3.4]", true },
+		{ "a~!$&'()*+,;=", true },
+		{ "a.", true },
+		{ "", false },
+		{ ":", false },
+		{ ":80", false },
+		{ "a:65536", false },
+		{ "a:000080", false },
+		{ "a:-1", false },
+		{ "a:8 0", false },
+		{ "a:b", false },
+		{ "a:1:2", false },
+		{ "a b", false },
+		{ "a@b", false },
+		{ "a/", false },
+		{ "a%", false },
+		{ "a%2", false },
+		{ "a%2g", false },
+		{ "a#", false },
+		{ "a\\b", false },
+		{ "[", false },
+		{ "[]", false },
+		{ "[::1", false },
+		{ "[::1]x", false },
+		{ "[::1]80", false },
+		{ "[::1]]", false },
+		{ "[a]", false },
+		{ "[1.2.3.4]", false },
+		{ "[::1%25lo]", false },
+		{ "[v1.a]", false },
+		{ "::1", false },
+		{ "a[::1]", false },
+		{ "\x80", false },
+		{ "a\"", false },
 		{ "[1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc]", false },
 	};
 
@@ -451,10 +488,12 @@ static void test_drop(void **state)
 		{ "Host: a\nConnection: x\nX: 1\nx: 2\nXx: 3\n", "kdddk" },
 		{ "Host: a\nX: 1\nConnection: , ,X,,\n", "kdd" },
 		{ "Host: a\nConnection: host, forwarded, x-request-id, accept\nForwarded: b\n"
-		  "X-Request-Id: 1\nAccept: c\n", "kdkkd" },
+		  "X-Request-Id: 1\nAccept: c\n",
+		  "kdkkd" },
 		{ "Host: a\nConnection: \"x\nX: 1\n", "kdk" },
 		{ "Host: a\nUpgrade: a\nTE: a\nTrailer: b\n", "kddk" },
-		{ "Host: a\nX_Request_Id: 1\nx-forwarded_host: 2\nUser_Agent: 3\nX_Y: 4\n", "kddkk" },
+		{ "Host: a\nX_Request_Id: 1\nx-forwarded_host: 2\nUser_Agent: 3\nX_Y: 4\n",
+		  "kddkk" },
 		{ "Host: a\nContent_Length: 1\nProxy_Authorization: 2\n", "kdd" },
 		{ "Host: a\nExpect: 100-continue\n", "kd" },
 		{ "Host: a\nExpect: 100-continue\nContent-Length: 1\n", "kkk" },

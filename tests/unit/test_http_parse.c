@@ -91,16 +91,17 @@ static void test_reply_fields(void **state)
 /* Methods that http-parser has rules for, or does not know, or knows and we do not. */
 static void test_methods(void **state)
 {
-	static const char *const names[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS",
-					     "PATCH", "QUERY", "PROPFIND", "M-SEARCH", "SOURCE", "X",
-					     "HTTP", "POSTPOST", "P", "~", "NOTIFY", "get" };
+	static const char *const names[] = { "GET",     "HEAD",   "POST",  "PUT",      "DELETE",
+					     "OPTIONS", "PATCH",  "QUERY", "PROPFIND", "M-SEARCH",
+					     "SOURCE",  "X",      "HTTP",  "POSTPOST", "P",
+					     "~",       "NOTIFY", "get" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		char text[128];
 		enum http_rule rule;
-		snprintf(text, sizeof(text), "%s /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
-			 names[i]);
+		snprintf(text, sizeof(text),
+			 "%s /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", names[i]);
 		check_row_int(names[i], request(text, &rule), HTTP_WHOLE);
 		check_slice(names[i], head.method, names[i]);
 		check_row_int(names[i], head.method_id, http_method_find(slice_of(names[i])));
@@ -122,8 +123,8 @@ static void test_pipelined(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-		assert_int_equal(
-			http_parse_request(&head, p, (size_t)(end - p), 0, &limits, &rule), HTTP_WHOLE);
+		assert_int_equal(http_parse_request(&head, p, (size_t)(end - p), 0, &limits, &rule),
+				 HTTP_WHOLE);
 		check_slice(paths[i], head.path, paths[i]);
 		p += head.head_bytes;
 	}
@@ -151,7 +152,8 @@ static void test_trickle(void **state)
 		}
 	}
 	for (size_t seen = 0; seen < n; seen++)
-		assert_int_equal(http_parse_request(&head, text, n, seen, &limits, &rule), HTTP_WHOLE);
+		assert_int_equal(http_parse_request(&head, text, n, seen, &limits, &rule),
+				 HTTP_WHOLE);
 	check_slice("path", head.path, "/b");
 }
 
@@ -174,9 +176,12 @@ static void test_limits(void **state)
 		size_t target, whole;
 		enum http_rule want;
 	} rows[] = {
-		{ 50, 200, HTTP_RULE_NONE },         { 50, 201, HTTP_RULE_HEAD_TOO_LARGE },
-		{ 51, 200, HTTP_RULE_URI_TOO_LONG }, { 51, 201, HTTP_RULE_URI_TOO_LONG },
-		{ 1, 200, HTTP_RULE_NONE },          { 300, 400, HTTP_RULE_URI_TOO_LONG },
+		{ 50, 200, HTTP_RULE_NONE },
+		{ 50, 201, HTTP_RULE_HEAD_TOO_LARGE },
+		{ 51, 200, HTTP_RULE_URI_TOO_LONG },
+		{ 51, 201, HTTP_RULE_URI_TOO_LONG },
+		{ 1, 200, HTTP_RULE_NONE },
+		{ 300, 400, HTTP_RULE_URI_TOO_LONG },
 		{ 1, 2000, HTTP_RULE_HEAD_TOO_LARGE },
 	};
 	static const struct http_limits tight = { 200, 50, 100, 0 };
@@ -194,8 +199,9 @@ static void test_limits(void **state)
 
 		/* In pieces it is never held longer than the limit. */
 		rule = HTTP_RULE_NONE;
-		for (k = 1; (v = http_parse_request(&head, buf, k, k - 1, &tight, &rule)) ==
-			    HTTP_PARTIAL; k++)
+		for (k = 1;
+		     (v = http_parse_request(&head, buf, k, k - 1, &tight, &rule)) == HTTP_PARTIAL;
+		     k++)
 			check_row(row, k < n);
 		check_row_text(row, http_rule_table[rule].name, http_rule_table[rows[i].want].name);
 		check_row(row, k <= 200);
@@ -275,8 +281,9 @@ static void test_refused_early(void **state)
  * pieces, and no disagreement with the parser is left for the last net. */
 static void test_mutations(void **state)
 {
-	static const char text[] = "PUT http://a:1/ HTTP/1.1\r\nHost:a:1\r\nTransfer-Encoding:chunked\r\n"
-				   "Connection:te,x\r\nContent-Lengt:12\r\n\r\n";
+	static const char text[] =
+		"PUT http://a:1/ HTTP/1.1\r\nHost:a:1\r\nTransfer-Encoding:chunked\r\n"
+		"Connection:te,x\r\nContent-Lengt:12\r\n\r\n";
 	static const char bytes[] = "\0\t\n\r !#*+,-./019:;=@AHTh{\x7f\x80\xff";
 	size_t n = sizeof(text) - 1;
 	uint32_t random = 1;

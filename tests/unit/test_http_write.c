@@ -146,9 +146,12 @@ static struct slice field(const char *name)
 
 static void test_page_fields(void **state)
 {
-	struct http_error_page page = { .status = 502, .detail = "It broke.",
+	struct http_error_page page = { .status = 502,
+					.detail = "It broke.",
 					.proxy_error = "connection_refused",
-					.request_id = SLICE("id-1"), .retry_after_s = 5, .close = true };
+					.request_id = SLICE("id-1"),
+					.retry_after_s = 5,
+					.close = true };
 
 	(void)state;
 	struct slice body = page_body(&page, HTTP_M_GET);
@@ -267,7 +270,9 @@ static void test_page_escapes(void **state)
 static void test_page_large_id(void **state)
 {
 	static char id[6000];
-	struct http_error_page page = { .status = 502, .detail = "x", .request_id = { id, 5000 },
+	struct http_error_page page = { .status = 502,
+					.detail = "x",
+					.request_id = { id, 5000 },
 					.accept = SLICE("text/html") };
 
 	(void)state;
@@ -281,7 +286,8 @@ static void test_page_large_id(void **state)
 /* A page that does not fit says so, at every size. */
 static void test_page_full(void **state)
 {
-	struct http_error_page page = { .status = 502, .detail = "It broke.",
+	struct http_error_page page = { .status = 502,
+					.detail = "It broke.",
 					.accept = SLICE("text/html") };
 	struct http_out o = out_of(sizeof(buf));
 
@@ -300,10 +306,10 @@ static void test_page_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_numbers),       cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_reasons),       cmocka_unit_test(test_date),
-		cmocka_unit_test(test_page_fields),   cmocka_unit_test(test_page_type),
-		cmocka_unit_test(test_page_escapes),  cmocka_unit_test(test_page_large_id),
+		cmocka_unit_test(test_numbers),      cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_reasons),      cmocka_unit_test(test_date),
+		cmocka_unit_test(test_page_fields),  cmocka_unit_test(test_page_type),
+		cmocka_unit_test(test_page_escapes), cmocka_unit_test(test_page_large_id),
 		cmocka_unit_test(test_page_full),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

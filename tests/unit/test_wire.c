@@ -85,8 +85,7 @@ static long unescape(const char *text, char *out, size_t size)
 				c = (char)(hex(text[1]) << 4 | hex(text[2]));
 				text += 2;
 				break;
-			default:
-				return -1;
+			default: return -1;
 			}
 		}
 		if (n == size)
@@ -298,9 +297,10 @@ static void feed(struct reader *r, struct outcome *o, size_t before, size_t n)
 	}
 	exact = malloc(n + !n);
 	memcpy(exact, wc->wire, n);
-	o->verdict = wc->is_request ? http_parse_request(&head, exact, n, before, &wc->limits, &o->rule)
-				    : http_parse_reply(&head, exact, n, before, &wc->limits,
-						       wc->request_method, &o->rule);
+	o->verdict = wc->is_request
+			     ? http_parse_request(&head, exact, n, before, &wc->limits, &o->rule)
+			     : http_parse_reply(&head, exact, n, before, &wc->limits,
+						wc->request_method, &o->rule);
 	if (o->verdict == HTTP_WHOLE) {
 		r->whole = true;
 		r->used = head.head_bytes;
@@ -377,8 +377,8 @@ static void assert_value(const char *name, const struct outcome *o, char *pair)
 			continue;
 		const char *got = o->text + o->values[i].at;
 		if (o->values[i].n != (size_t)n || memcmp(got, want, (size_t)n) != 0)
-			fail_msg("%s: %s is \"%.*s\", not \"%s\"", name, pair,
-				 (int)o->values[i].n, got, eq + 1);
+			fail_msg("%s: %s is \"%.*s\", not \"%s\"", name, pair, (int)o->values[i].n,
+				 got, eq + 1);
 		return;
 	}
 	bad_case(name, "no such key");
@@ -464,6 +464,7 @@ int main(void)
 		return 1;
 	}
 	qsort(tests, n, sizeof(tests[0]), by_name);
-	tests[n++] = (struct CMUnitTest){ "every rule is hit", test_every_rule_hit, NULL, NULL, NULL };
+	tests[n++] =
+		(struct CMUnitTest){ "every rule is hit", test_every_rule_hit, NULL, NULL, NULL };
 	return _cmocka_run_group_tests("wire", tests, n, NULL, NULL);
 }
