@@ -3,6 +3,13 @@
  * Each balancer gives its requests to the UP workers in strict rotation.  Over
  * any run of its requests a worker is at most one off its share, so K balancers
  * together are at most K off; no coordination is needed.
+ *
+ * One exception: a worker that has just joined warm ones.  A fresh Node, Ruby or
+ * JVM process answers its first requests many times slower than later ones; an
+ * equal share of a busy application would queue up there, and every deploy would
+ * show in the tail latency.  So a cold worker has few requests at a time, more with
+ * each answer (as TCP's slow start), and sits out its turn when it has its fill.
+ * Requests that come one at a time never notice.
  */
 #include "balancer/proxy/pick.h"
 
@@ -63,6 +70,9 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 		w->suspect_until_us = 0;
 		w->suspect_ms = 0;
 		w->app = find_app(p, now->app_id);
+		w->since_us = clock_now_us();
+		w->served = 0;
+		w->cold = false;
 	}
 	w->state = now->state;
 	if (w->state != WORKER_UP) {
@@ -71,6 +81,18 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 	}
 	if (w->app)
 		w->app->up[w->app->n_up++] = (uint16_t)slot;
+}
+
+/* A joiner is cold from the moment that some other worker is seen to be warm. */
+static void note_cold(struct proxy *p, struct app_state *a)
+{
+	bool any_warm = false;
+	for (uint32_t i = 0; i < a->n_up; i++)
+		any_warm |= p->workers[a->up[i]].served >= PICK_WARM;
+	for (uint32_t i = 0; i < a->n_up && any_warm; i++) {
+		struct worker_ref *w = &p->workers[a->up[i]];
+		w->cold |= w->served == 0;
+	}
 }
 
 bool pick_follow_roster(struct proxy *p)
@@ -96,8 +118,20 @@ bool pick_follow_roster(struct proxy *p)
 			a->cursor++;
 		if (a->cursor >= a->n_up)
 			a->cursor = 0;
+		note_cold(p, a);
 	}
 	return true;
+}
+
+static bool has_its_fill(struct proxy *p, uint32_t slot)
+{
+	struct worker_ref *w = &p->workers[slot];
+	if (clock_now_us() - w->since_us > PICK_COLD_MS * 1000ull) {
+		w->cold = false;
+		return false;
+	}
+	uint32_t in_flight = atomic_load_explicit(&p->row->workers[slot].in_flight, memory_order_relaxed);
+	return in_flight >= 1 + w->served / 8;
 }
 
 static bool was_tried(const struct pick_tried *t, uint64_t epoch)
@@ -121,6 +155,7 @@ void pick_note_tried(struct pick_tried *t, uint64_t epoch)
 uint32_t pick_next(struct proxy *p, struct app_state *app, const struct pick_tried *tried,
 		   bool last_resort)
 {
+	uint32_t spare = PICK_NONE;
 	for (uint32_t i = 0; i < app->n_up; i++) {
 		uint32_t slot = app->up[app->cursor];
 		struct worker_ref *w = &p->workers[slot];
@@ -130,10 +165,14 @@ uint32_t pick_next(struct proxy *p, struct app_state *app, const struct pick_tri
 			continue;
 		if (UNLIKELY(tried->n) && was_tried(tried, w->epoch))
 			continue;
+		if (UNLIKELY(w->cold) && has_its_fill(p, slot)) {
+			spare = slot;
+			continue;
+		}
 		app->last_slot = slot;
 		return slot;
 	}
-	return PICK_NONE;
+	return spare; /* nobody else: better a cold worker than none */
 }
 
 void pick_suspect(struct proxy *p, uint16_t slot, uint64_t epoch)
@@ -148,11 +187,13 @@ void pick_suspect(struct proxy *p, uint16_t slot, uint64_t epoch)
 	w->suspect_until_us = now + w->suspect_ms * 1000ull;
 }
 
-void pick_trust(struct proxy *p, uint16_t slot)
+void pick_answered(struct proxy *p, uint16_t slot)
 {
 	struct worker_ref *w = &p->workers[slot];
 	if (UNLIKELY(w->suspect_ms)) {
 		w->suspect_ms = 0;
 		w->suspect_until_us = 0;
 	}
+	if (UNLIKELY(w->served < PICK_WARM) && ++w->served == PICK_WARM)
+		w->cold = false;
 }

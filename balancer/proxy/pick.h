@@ -5,6 +5,8 @@
 #include "balancer/proxy/loop.h"
 
 #define PICK_NONE UINT32_MAX
+#define PICK_WARM 256         /* answers after which a worker's code is taken to be compiled and cached */
+#define PICK_COLD_MS 10000    /* and the longest that a slow one is spared for want of them */
 
 /* Slots that a request has already failed on, so that it goes elsewhere. */
 struct pick_tried {
@@ -25,8 +27,10 @@ bool pick_follow_roster(struct proxy *p);
 uint32_t pick_next(struct proxy *p, struct app_state *app, const struct pick_tried *tried,
 		   bool last_resort);
 
-/* A worker did not take a connection; or answered. */
+/* A worker did not take a connection. */
 void pick_suspect(struct proxy *p, uint16_t slot, uint64_t epoch);
-void pick_trust(struct proxy *p, uint16_t slot);
+
+/* A worker has answered a request: it is trusted, and a little warmer. */
+void pick_answered(struct proxy *p, uint16_t slot);
 
 #endif

@@ -435,7 +435,7 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 	r->close = !r->keep_alive || out == HTTP_BODY_CLOSE || p->drain != DRAIN_NONE ||
 		   r->client->eof || (unread && h->status >= 400);
 	stream_init(&r->to_client, h->framing, h->length, 0, out);
-	pick_trust(p, r->upstream->slot);
+	pick_answered(p, r->upstream->slot);
 
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	rewrite_reply(r, h, &o);
