@@ -27,7 +27,7 @@ static void test_numbers(void **state)
 {
 	static const struct {
 		uint64_t v;
-		const char *decimal, *line;
+		char decimal[24], line[24];
 	} rows[] = {
 		{ 0, "0", "0\r\n" },
 		{ 1, "1", "1\r\n" },
