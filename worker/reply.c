@@ -119,7 +119,9 @@ void reply_body(struct connection *c, const char *p, size_t n)
 	if (c->req.no_body || n == 0)
 		return;
 	if (c->req.reply_framing == HTTP_BODY_CHUNKED) {
-		http_out_bytes(&o, line, http_chunk_line(line, n));
+		size_t line_bytes = http_chunk_line(line, n);
+
+		http_out_bytes(&o, line, line_bytes);
 		http_out_bytes(&o, p, n);
 		http_out_text(&o, "\r\n");
 	} else {

@@ -4,7 +4,7 @@
  *   on_accept     connections come in; pauses when descriptors run out
  *   on_sweep      deadlines of all connections
  *   on_signal     first: drain.  Second: the end, at once
- *   drain         accept what is queued, close the listener, end what is idle
+ *   drain         close_listener: accept what is queued; then end what is idle
  *
  * The loop is run one turn at a time; dead connections are freed between turns.
  */
@@ -57,7 +57,7 @@ void server_block_return(struct server *s, char *block)
 
 static void stop_if_drained(struct server *s)
 {
-	if (server_draining(s) && s->n_connections == 0)
+	if (server_draining(s) && s->n_connections == 0 && s->listener < 0)
 		s->stopped = true;
 }
 
@@ -88,7 +88,9 @@ static void arm(struct event *ev, uint32_t ms)
 /* Out of descriptors: connections wait in the kernel's queue until some end. */
 static void pause_accepting(struct server *s, int error)
 {
-	log_warn("cannot accept: %s; trying again every %d ms", strerror(error), PAUSE_MS);
+	if (!s->is_short)
+		log_warn("cannot accept: %s; trying again every %d ms", strerror(error), PAUSE_MS);
+	s->is_short = true;
 	event_del(&s->accept_ev);
 	arm(&s->pause_ev, PAUSE_MS);
 }
@@ -103,6 +105,8 @@ static bool accept_one(struct server *s)
 			pause_accepting(s, errno);
 			return false;
 		}
+		if (errno == EAGAIN)
+			s->is_short = false;
 		/* One that has ended in the queue is no reason to leave the next one there. */
 		return errno == ECONNABORTED || errno == EINTR;
 	}
@@ -124,13 +128,30 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		;
 }
 
+/* Who has reached our queue was promised an answer: the socket is closed once
+ * the queue is empty. */
+static void close_listener(struct server *s)
+{
+	while (accept_one(s))
+		;
+	if (s->is_short) /* on_pause_over() comes back here */
+		return;
+	event_del(&s->accept_ev);
+	event_del(&s->pause_ev);
+	fd_close(&s->listener);
+	stop_if_drained(s);
+}
+
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
 	struct server *s = arg;
 
-	if (s->listener >= 0 && event_add(&s->accept_ev, NULL) < 0)
+	clock_update();
+	if (server_draining(s))
+		close_listener(s);
+	else if (event_add(&s->accept_ev, NULL) < 0)
 		arm(&s->pause_ev, PAUSE_MS);
 }
 
@@ -168,19 +189,13 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 		arm(&s->sweep_ev, SWEEP_MS);
 }
 
-/* Who has reached our queue was promised an answer. */
 static void drain(struct server *s)
 {
 	s->drain_by_us = clock_now_us() + DRAIN_US;
-	while (accept_one(s))
-		;
-	event_del(&s->accept_ev);
-	event_del(&s->pause_ev);
-	fd_close(&s->listener);
+	close_listener(s);
 	list_each_safe(it, &s->connections)
 		connection_drain(list_entry(it, struct connection, link));
 	log_notice("draining: %u connections open", s->n_connections);
-	stop_if_drained(s);
 }
 
 static void on_signal(evutil_socket_t signo, short what, void *arg)
@@ -262,8 +277,10 @@ static void stop_events(struct server *s)
 {
 	for (size_t i = 0; i < ARRAY_LEN(end_signals); i++)
 		event_del(&s->signal_ev[i]);
-	event_del(&s->sweep_ev);
+	event_del(&s->accept_ev);
 	event_del(&s->pause_ev);
+	event_del(&s->sweep_ev);
+	fd_close(&s->listener);
 	event_base_free(s->base);
 	while (s->n_spare > 0)
 		mem_free(s->spare[--s->n_spare]);

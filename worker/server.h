@@ -38,6 +38,7 @@ struct server {
 	uint64_t started_us;
 	uint64_t drain_by_us;       /* 0: serving; else the end of patience */
 	bool stopped;               /* the loop is to end */
+	bool is_short;              /* out of descriptors, and said so */
 	bool was_cut;               /* something unfinished was ended */
 	char **spare;               /* free blocks */
 	uint32_t n_spare;

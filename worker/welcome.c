@@ -135,8 +135,9 @@ static void put_json(struct http_out *o, const char *text)
 			http_out_text(o, "\\");
 			http_out_bytes(o, text + i, 1);
 		} else if ((uint8_t)text[i] < 0x20) {
-			http_out_bytes(o, escape, (size_t)snprintf(escape, sizeof(escape), "\\u%04x",
-								   (uint8_t)text[i]));
+			int n = snprintf(escape, sizeof(escape), "\\u%04x", (uint8_t)text[i]);
+
+			http_out_bytes(o, escape, (size_t)n);
 		} else {
 			http_out_bytes(o, text + i, 1);
 		}

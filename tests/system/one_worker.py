@@ -74,6 +74,10 @@ class Worker:
 	def descriptors(self):
 		return len(procs.descriptors(self.pid))
 
+	def cpu_seconds(self):
+		fields = procs.read(f'/proc/{self.pid}/stat').rsplit(b')', 1)[1].split()
+		return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
 	def connect(self, **options):
 		return Client(self.address, **options)
 

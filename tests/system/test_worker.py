@@ -238,6 +238,8 @@ def test_out_of_descriptors(start_worker):
 	for c in clients:
 		c.request(target='/instance')
 	wait_until(lambda: 'cannot accept' in w.log(), 10, 'the worker runs out of descriptors')
+	assert clients[-1].silent_for(0.5)
+	assert w.log().count('cannot accept') == 1 and w.cpu_seconds() < 0.25, 'it waits'
 	for c in clients:
 		assert c.reply().text == '0\n'
 		c.close()
@@ -353,18 +355,31 @@ def test_drain_answers_what_is_in_flight(worker):
 def test_drain_serves_who_is_in_the_queue(worker):
 	"""Connections that the worker has not accepted yet, with a request each, and without."""
 	os.kill(worker.pid, signal.SIGSTOP)
-	clients = [worker.connect() for _ in range(20)]
+	clients = [worker.connect() for _ in range(150)]
 	late = worker.connect()
 	for c in clients:
 		c.request(target='/instance')
 	worker.terminate()
 	os.kill(worker.pid, signal.SIGCONT)
 	wait_until(worker.refuses, 5, 'nobody listens')
+	assert late.silent_for(0.5), 'it is given some time'
 	late.request(target='/instance')
 	for c in [*clients, late]:
 		assert c.reply().text == '3\n' and c.closed_within(5)
 		c.close()
 	assert worker.ended()
+
+
+def test_drain_serves_the_queue_when_descriptors_are_short(start_worker):
+	w = start_worker('--test', descriptors=20)
+	clients = [w.connect() for _ in range(40)]
+	wait_until(lambda: 'cannot accept' in w.log(), 10, 'the worker runs out of descriptors')
+	for c in clients:
+		c.request(target='/instance')
+	w.terminate()
+	for c in clients:
+		assert c.reply().text == '0\n' and c.closed_within(5)
+	assert w.ended()
 
 
 def test_drain_finishes_long_replies_and_bodies(worker):
