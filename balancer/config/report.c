@@ -70,6 +70,7 @@ static char *clean(const char *text, bool lines)
 	return out;
 }
 
+static char *clean_format(const char *fmt, va_list args, bool lines) PRINTF_LIKE(1, 0);
 static char *clean_format(const char *fmt, va_list args, bool lines)
 {
 	char *raw;

@@ -331,7 +331,7 @@ static bool parse_path(struct parse *p)
 			      "begins with ~, which only a shell replaces; write the whole path");
 	const char *rest = p->text;
 	while (rest[0] == '.' && rest[1] == '/')
-		rest += 2;
+		rest += 1 + strspn(rest + 1, "/");
 	if (rest[0] == '/' && rest == p->text)
 		return keep(p, mem_must_dup(p->text));
 	if (rest[0] == '\0' || strcmp(rest, ".") == 0)

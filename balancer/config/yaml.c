@@ -125,6 +125,8 @@ static const struct remedy remedies[] = {
 	{ "could not find expected ':'", '\0', "a key is followed by \": \" and its value" },
 	{ "did not find expected '-' indicator", '\0',
 	  "every entry of a list begins with \"- \" in the same column" },
+	{ "did not find expected node content", ':',
+	  "put an address with :: in quotes, like \"[::1]:8080\"" },
 	{ "block sequence entries are not allowed in this context", '\0',
 	  "a list begins on its own line; a lone - as a value needs quotes: \"-\"" },
 };

@@ -1,0 +1,751 @@
+/* balancer/config: good files and command lines, and what becomes of them. */
+#include "test_config.h"
+
+#include <signal.h>
+
+#include "balancer/config/nearest.h"
+#include "balancer/config/utf8.h"
+#include "balancer/config/values.h"
+#include "balancer/config/words.h"
+#include "common/base.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/proc.h"
+
+#define APP "apps: { web: { command: sh } }\n"
+
+/* ---- scalars ---- */
+
+/* Parses `text` as the value of a key of this type; gives what it prints as. */
+static const char *round_trip(const struct key *key, const char *text, char buf[static 300])
+{
+	union {
+		uint64_t wide;
+		uint32_t narrow;
+		int number;
+		uint16_t ports[2];
+		char *text;
+	} field = { 0 };
+	struct value_refusal refusal;
+	FILE *out = fmemopen(buf, 300, "w");
+
+	assert_non_null(out);
+	if (value_parse(key, text, "/etc/drover", &field, &refusal))
+		value_print(key, &field, out);
+	else
+		fprintf(out, "! %s%s%s", refusal.why, refusal.hint[0] ? "; " : "", refusal.hint);
+	fclose(out);
+	if (value_owns_text((enum value_type)key->type))
+		mem_free(field.text);
+	return buf;
+}
+
+static void test_scalars(void **state)
+{
+	static const char *const colours[] = { "red", "green", NULL };
+	static const struct key ms = { .type = VALUE_MS, .min = 1, .max = 3600000 };
+	static const struct key bytes = { .type = VALUE_BYTES, .max = 1ull << 40 };
+	static const struct key any = { .type = VALUE_BYTES, .max = UINT64_MAX };
+	static const struct key count = { .type = VALUE_COUNT, .min = 1, .max = 100 };
+	static const struct key sig = { .type = VALUE_SIGNAL };
+	static const struct key choice = { .type = VALUE_CHOICE, .choices = colours };
+	static const struct key ports = { .type = VALUE_PORTS };
+	static const struct key path = { .type = VALUE_PATH };
+	static const struct key file = { .type = VALUE_FILE };
+	static const struct key path_off = { .type = VALUE_PATH_OFF };
+	static const struct key host = { .type = VALUE_HOST };
+	static const struct key prefix = { .type = VALUE_PREFIX };
+	static const struct key name = { .type = VALUE_NAME };
+	static const struct key user = { .type = VALUE_USER };
+	static const struct {
+		const struct key *key;
+		const char *text, *want;
+	} rows[] = {
+		{ &ms, "1ms", "1ms" },
+		{ &ms, "1500ms", "1500ms" },
+		{ &ms, "10s", "10s" },
+		{ &ms, "1000ms", "1s" },
+		{ &ms, "90s", "90s" },
+		{ &ms, "5m", "5m" },
+		{ &ms, "60m", "1h" },
+		{ &ms, "0s", "! must be from 1ms to 1h" },
+		{ &ms, "0", "! must be from 1ms to 1h" },
+		{ &ms, "61m", "! must be from 1ms to 1h" },
+		{ &ms, "99999999999999999999999s", "! must be from 1ms to 1h" },
+		{ &ms, "18446744073709551615h", "! must be from 1ms to 1h" },
+		{ &ms, "10", "! has no unit; expected a duration like 500ms, 10s, 5m or 1h" },
+		{ &ms, "10sec", "! is not a duration like 500ms, 10s, 5m or 1h; write 10s" },
+		{ &ms, "3 min", "! is not a duration like 500ms, 10s, 5m or 1h" },
+		{ &ms, "3min", "! is not a duration like 500ms, 10s, 5m or 1h; write 3m" },
+		{ &ms, "-1s", "! is not a duration like 500ms, 10s, 5m or 1h" },
+		{ &ms, "1.5s", "! is not a duration like 500ms, 10s, 5m or 1h" },
+		{ &ms, "1m30s", "! is not a duration like 500ms, 10s, 5m or 1h" },
+		{ &ms, "s", "! is not a duration like 500ms, 10s, 5m or 1h" },
+		{ &ms, "", "! is not a duration like 500ms, 10s, 5m or 1h" },
+		{ &bytes, "0", "0" },
+		{ &bytes, "0B", "0" },
+		{ &bytes, "512", "512B" },
+		{ &bytes, "16KiB", "16KiB" },
+		{ &bytes, "16384", "16KiB" },
+		{ &bytes, "700MiB", "700MiB" },
+		{ &bytes, "1GB", "1GB" },
+		{ &bytes, "1GiB", "1GiB" },
+		{ &bytes, "5kB", "5kB" },
+		{ &bytes, "16k", "! is not a size like 16KiB, 700MiB or 1GB; write 16KiB" },
+		{ &bytes, "16m", "! is not a size like 16KiB, 700MiB or 1GB; write 16MiB" },
+		{ &bytes, "1gb", "! is not a size like 16KiB, 700MiB or 1GB; write 1GB" },
+		{ &bytes, "-1", "! is not a size like 16KiB, 700MiB or 1GB" },
+		{ &bytes, "2048GiB", "! must be from 0 to 1024GiB" },
+		{ &any, "18446744073709551615", "18446744073709551615B" },
+		{ &any, "18446744073709551616", "18446744073709551615B" }, /* no limit is that high */
+		{ &count, "1", "1" },
+		{ &count, "100", "100" },
+		{ &count, "0", "! must be from 1 to 100" },
+		{ &count, "101", "! must be from 1 to 100" },
+		{ &count, "-1", "! must be from 1 to 100" },
+		{ &count, "4294967297", "! must be from 1 to 100" },
+		{ &count, "99999999999999999999", "! must be from 1 to 100" },
+		{ &count, "1.0", "! is not a whole number" },
+		{ &count, "0x10", "! is not a whole number" },
+		{ &count, "1_0", "! is not a whole number" },
+		{ &count, "-", "! is not a whole number" },
+		{ &count, "", "! is not a whole number" },
+		{ &sig, "SIGTERM", "SIGTERM" },
+		{ &sig, "TERM", "SIGTERM" },
+		{ &sig, "SIGQUIT", "SIGQUIT" },
+		{ &sig, "KILL", "SIGKILL" },
+		{ &sig, "sigterm", "! is not a signal like SIGTERM or TERM; did you mean SIGTERM?" },
+		{ &sig, "SIGTREM", "! is not a signal like SIGTERM or TERM; did you mean SIGTERM?" },
+		{ &sig, "15",
+		  "! is not a signal like SIGTERM or TERM; known: SIGTERM, SIGINT, SIGQUIT, "
+		  "SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGABRT, SIGALRM, SIGKILL" },
+		{ &choice, "green", "green" },
+		{ &choice, "Green", "! is not one of: red, green; did you mean green?" },
+		{ &choice, "blue", "! is not one of: red, green" },
+		{ &ports, "20000-29999", "20000-29999" },
+		{ &ports, "20000 - 29999", "20000-29999" },
+		{ &ports, "1-65535", "1-65535" },
+		{ &ports, "3000", "3000-3000" },
+		{ &ports, "2-1", "! begins above its end" },
+		{ &ports, "0-1", "! is not a range of ports like 20000-29999" },
+		{ &ports, "1-65536", "! is not a range of ports like 20000-29999" },
+		{ &ports, "1-2-3", "! is not a range of ports like 20000-29999" },
+		{ &ports, "-", "! is not a range of ports like 20000-29999" },
+		{ &path, "/a/b", "/a/b" },
+		{ &path, "a/b", "/etc/drover/a/b" },
+		{ &path, "./a", "/etc/drover/a" },
+		{ &path, "../a", "/etc/drover/../a" },
+		{ &path, ".", "/etc/drover" },
+		{ &path, "./", "/etc/drover" },
+		{ &path, ".//", "/etc/drover" },
+		{ &path, ".hidden", "/etc/drover/.hidden" },
+		{ &path, "", "! is not a path" },
+		{ &path, "a\nb", "! is not a path" },
+		{ &path, "~/x", "! begins with ~, which only a shell replaces; write the whole path" },
+		{ &file, "-", "\"-\"" },
+		{ &file, "off", "off" },
+		{ &file, "x.log", "/etc/drover/x.log" },
+		{ &file, "stdout",
+		  "! is not a path, \"-\" or off; write \"-\"; a file of this name would be "
+		  "./stdout" },
+		{ &file, "no",
+		  "! is not a path, \"-\" or off; write off; a file of this name would be ./no" },
+		{ &path_off, "off", "off" },
+		{ &path_off, "-", "! is not a path or off" },
+		{ &path_off, "stdout", "! is not a path or off" },
+		{ &path_off, "/run/x.pid", "/run/x.pid" },
+		{ &host, "Example.COM", "example.com" },
+		{ &host, "*.example.com", "\"*.example.com\"" },
+		{ &host, "[::1]", "\"[::1]\"" },
+		{ &host, "example.com:80",
+		  "! is not a host: a route matches the host without its port" },
+		{ &host, "[::1]:80", "! is not a host: a route matches the host without its port" },
+		{ &host, "a.*.com",
+		  "! has a * that is not the first label; only *.example.com is known; leave host "
+		  "out to match every host" },
+		{ &host, "*",
+		  "! has a * that is not the first label; only *.example.com is known; leave host "
+		  "out to match every host" },
+		{ &host, "http/x", "! is not a host: the path goes under its own key, path" },
+		{ &host, "a b", "! is not a host like example.com or *.example.com" },
+		{ &host, "*.", "! is not a host like example.com or *.example.com" },
+		{ &host, "", "! is not a host like example.com or *.example.com" },
+		{ &prefix, "/v1", "/v1" },
+		{ &prefix, "v1", "! is not a path: it must begin with /" },
+		{ &prefix, "/v1?x", "! has a query; routes match the path alone" },
+		{ &prefix, "/v1/*",
+		  "! has a *, which has no meaning: /v1 matches /v1 and all below it" },
+		{ &prefix, "/a b", "! must be written as it is sent: blanks and non-ASCII as %XX" },
+		{ &name, "a-B_9", "a-B_9" },
+		{ &name, "a.b", "! is not a name; names are 1 to 63 of A-Z a-z 0-9 _ -" },
+		{ &name, "", "! is not a name; names are 1 to 63 of A-Z a-z 0-9 _ -" },
+		{ &user, "root", "root" },
+		{ &user, "no-such-user-here", "! is not a user on this machine" },
+	};
+	char buf[300];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		check_row_text(rows[i].text, round_trip(rows[i].key, rows[i].text, buf),
+			       rows[i].want);
+}
+
+/* ---- commands ---- */
+
+static void test_words(void **state)
+{
+	static const struct {
+		const char *text, *want; /* words between bars, or "! why" */
+	} rows[] = {
+		{ "node server.js", "|node|server.js|" },
+		{ "  a\t b \n", "|a|b|" },
+		{ "a 'b c' \"d e\" f\\ g", "|a|b c|d e|f g|" },
+		{ "a'b'\"c\"d", "|abcd|" },
+		{ "a '' \"\"", "|a|||" },
+		{ "a '\\n\"$x'", "|a|\\n\"$x|" },
+		{ "a \"\\\"\\\\\\$\\`\\n\"", "|a|\"\\$`\\n|" },
+		{ "run ${PORT} $HOME", "|run|${PORT}|$HOME|" },
+		{ "run '|' \"&&\" \\;", "|run|||&&|;|" },
+		{ "run --x=y a=b", "|run|--x=y|a=b|" },
+		{ "", "! the command is empty" },
+		{ " \t", "! the command is empty" },
+		{ "a 'b", "! a quote is not closed" },
+		{ "a \"b", "! a quote is not closed" },
+		{ "a \"b\\", "! a quote is not closed" },
+		{ "a b\\", "! a quote is not closed" },
+		{ "a | b", "! no shell runs the command, so | has no meaning; put it in quotes, or "
+			   "run a shell: [sh, -c, \"...\"]" },
+		{ "a && b",
+		  "! no shell runs the command, so & has no meaning; put it in quotes, or run a "
+		  "shell: [sh, -c, \"...\"]" },
+		{ "a 2>b", "! no shell runs the command, so > has no meaning; put it in quotes, or "
+			   "run a shell: [sh, -c, \"...\"]" },
+		{ "a $(b)",
+		  "! no shell runs the command, so $ has no meaning; put it in quotes, or run a "
+		  "shell: [sh, -c, \"...\"]" },
+		{ "A=b c", "! no shell runs the command: variables in front of it go under env" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char why[WORDS_WHY_MAX], got[300] = "|";
+		char **words = words_split(rows[i].text, why);
+
+		if (!words)
+			snprintf(got, sizeof(got), "! %s", why);
+		for (size_t j = 0; words && words[j]; j++)
+			snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s|", words[j]);
+		check_row_text(rows[i].text, got, rows[i].want);
+		words_free(words);
+	}
+}
+
+static void test_nearest(void **state)
+{
+	static const struct {
+		const char *word, *want;
+	} rows[] = {
+		{ "lisen", "listen" },
+		{ "Listen", "listen" },
+		{ "time-outs", "timeouts" },
+		{ "tiemouts", "timeouts" },
+		{ "balancer", "balancers" },
+		{ "bal", "balancers" },
+		{ "tls", "none" },
+		{ "admin", "none" },
+		{ "x", "none" },
+		{ "", "none" },
+		{ "port", "listen" },
+		{ "services", "apps" },
+		{ "a-word-that-is-much-too-long-to-be-anything", "none" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *near = key_nearest(&config_keys, rows[i].word);
+		check_row_text(rows[i].word, near ? near : "none", rows[i].want);
+	}
+}
+
+static void test_utf8(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		uint32_t code;
+		unsigned width;
+	} rows[] = {
+		{ "a", 1, 'a', 1 },
+		{ "\xc3\xa4", 2, 0xe4, 1 },
+		{ "\xe4\xb8\xad", 3, 0x4e2d, 2 },
+		{ "\xf0\x9f\x98\x80", 4, 0x1f600, 2 },
+		{ "\xcc\x88", 2, 0x308, 0 },
+		{ "\xf4\x8f\xbf\xbf", 4, 0x10ffff, 1 },
+		{ "\x80", 0, 0, 0 },             /* no beginning */
+		{ "\xc3", 0, 0, 0 },             /* cut */
+		{ "\xc3(", 0, 0, 0 },            /* no continuation */
+		{ "\xc0\xaf", 0, 0, 0 },         /* overlong */
+		{ "\xe0\x80\xaf", 0, 0, 0 },     /* overlong */
+		{ "\xed\xa0\x80", 0, 0, 0 },     /* surrogate */
+		{ "\xf4\x90\x80\x80", 0, 0, 0 }, /* past the end */
+		{ "\xff", 0, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		uint32_t code = 0;
+		size_t len = utf8_decode(rows[i].text, strlen(rows[i].text), &code);
+
+		check_row_int(rows[i].text, len, rows[i].len);
+		check_row_int(rows[i].text, code, rows[i].code);
+		if (len)
+			check_row_int(rows[i].text, utf8_width(code), rows[i].width);
+	}
+}
+
+/* ---- whole files ---- */
+
+static const char whole[] =
+	"listen:\n"
+	"  - 127.0.0.1:8080\n"
+	"  - address: \"[::1]:8443\"\n"
+	"  - unix:run/http.sock\n"
+	"balancers: 3\n"
+	"name: shop\n"
+	"apps:\n"
+	"  web:\n"
+	"    command: [sh, -c, \"exec x ${PORT}\"]\n"
+	"    directory: /\n"
+	"    env: { A: one, B: , C: \"x=y\" }\n"
+	"    instances: 4\n"
+	"    bind: unix\n"
+	"    ready: { type: port, timeout: 5s }\n"
+	"    stop: { signal: INT, drain: 1m, grace: 0s }\n"
+	"    restart: { backoff_min: 1s, backoff_max: 1s, window: 2m, budget: 3 }\n"
+	"    connections: { idle: 7, idle_timeout: 90s }\n"
+	"    queue: { limit: 0, timeout: 250ms }\n"
+	"  old:\n"
+	"    servers: [ 10.0.0.5:3000, \"[fd00::1]:81\", unix:old.sock ]\n"
+	"routes:\n"
+	"  - { host: API.Example.com, path: /v1, app: old }\n"
+	"  - app: web\n"
+	"timeouts: { head: 1s, body: 2s, idle: 3s, connect: 4s, response: 5s, tunnel: 6s }\n"
+	"limits: { head: 32KiB, headers: 200, body: 10MiB, uri: 4KiB, connections: 9 }\n"
+	"trust: [ 10.0.0.0/8, unix ]\n"
+	"shutdown: { lame_duck: 1s, soft: 2s, hard: 3s }\n"
+	"log: { access: off, format: json, error: e.log, level: debug }\n"
+	"pid_file: p.pid\n";
+
+static void check_path(const char *got, const char *relative)
+{
+	char want[200];
+
+	snprintf(want, sizeof(want), "%s/%s", config_folder, relative);
+	assert_string_equal(got, want);
+}
+
+static void check_web(const struct cfg_app *web)
+{
+	assert_string_equal(web->name, "web");
+	assert_string_equal(web->command[0], "sh");
+	assert_string_equal(web->command[2], "exec x ${PORT}");
+	assert_null(web->command[3]);
+	assert_null(web->servers);
+	assert_string_equal(web->directory, "/");
+	assert_null(web->user);
+	assert_string_equal(web->env[0], "A=one");
+	assert_string_equal(web->env[1], "B=");
+	assert_string_equal(web->env[2], "C=x=y");
+	assert_null(web->env[3]);
+	assert_int_equal(web->instances, 4);
+	assert_int_equal(web->bind, BIND_UNIX);
+	assert_int_equal(web->port_min, 0);
+	assert_int_equal(web->ready_type, READY_PORT);
+	assert_int_equal(web->ready_timeout_ms, 5000);
+	assert_int_equal(web->stop_signal, SIGINT);
+	assert_int_equal(web->stop_drain_ms, 60000);
+	assert_int_equal(web->stop_grace_ms, 0);
+	assert_int_equal(web->backoff_min_ms, 1000);
+	assert_int_equal(web->backoff_max_ms, 1000);
+	assert_int_equal(web->restart_window_ms, 120000);
+	assert_int_equal(web->restart_budget, 3);
+	assert_int_equal(web->idle_connections, 7);
+	assert_int_equal(web->idle_connection_ms, 90000);
+	assert_int_equal(web->queue_limit, 0);
+	assert_int_equal(web->queue_timeout_ms, 250);
+}
+
+static void check_old(const struct cfg_app *old)
+{
+	char text[ADDR_TEXT_MAX];
+
+	assert_string_equal(old->name, "old");
+	assert_null(old->command);
+	assert_int_equal(old->n_servers, 3);
+	assert_string_equal(addr_format(&old->servers[0], text), "10.0.0.5:3000");
+	assert_string_equal(addr_format(&old->servers[1], text), "[fd00::1]:81");
+	check_path(addr_format(&old->servers[2], text) + 5, "old.sock");
+	assert_int_equal(old->instances, 3);
+	assert_int_equal(old->balance, BALANCE_ROUND_ROBIN);
+	assert_int_equal(old->queue_limit, 1024);
+}
+
+static void test_whole(void **state)
+{
+	struct config *cfg = config_good(whole, NULL);
+
+	(void)state;
+	assert_string_equal(cfg->file, "t.yaml");
+	assert_string_equal(cfg->directory, config_folder);
+	assert_string_equal(cfg->name, "shop");
+	assert_int_equal(cfg->n_listens, 3);
+	assert_string_equal(cfg->listens[0].text, "127.0.0.1:8080");
+	assert_int_equal(addr_port(&cfg->listens[0].address), 8080);
+	assert_string_equal(cfg->listens[1].text, "[::1]:8443");
+	check_path(cfg->listens[2].text + 5, "run/http.sock");
+	assert_int_equal(cfg->balancers, 3);
+	assert_null(cfg->user);
+	assert_int_equal(cfg->n_apps, 2);
+	check_web(&cfg->apps[0]);
+	check_old(&cfg->apps[1]);
+	assert_ptr_equal(config_app(cfg, "old"), &cfg->apps[1]);
+	assert_null(config_app(cfg, "new"));
+	assert_int_equal(cfg->n_routes, 2);
+	assert_string_equal(cfg->routes[0].host, "api.example.com");
+	assert_string_equal(cfg->routes[0].path, "/v1");
+	assert_int_equal(cfg->routes[0].app, 1);
+	assert_null(cfg->routes[1].host);
+	assert_null(cfg->routes[1].path);
+	assert_int_equal(cfg->routes[1].app, 0);
+	assert_int_equal(cfg->timeout_head_ms, 1000);
+	assert_int_equal(cfg->timeout_body_ms, 2000);
+	assert_int_equal(cfg->timeout_idle_ms, 3000);
+	assert_int_equal(cfg->timeout_connect_ms, 4000);
+	assert_int_equal(cfg->timeout_response_ms, 5000);
+	assert_int_equal(cfg->timeout_tunnel_ms, 6000);
+	assert_int_equal(cfg->limit_head_bytes, 32768);
+	assert_int_equal(cfg->limit_headers, 200);
+	assert_int_equal(cfg->limit_body_bytes, 10485760);
+	assert_int_equal(cfg->limit_uri_bytes, 4096);
+	assert_int_equal(cfg->limit_connections, 9);
+	assert_int_equal(cfg->n_trust, 2);
+	assert_int_equal(cfg->trust[0].bits, 8);
+	assert_int_equal(cfg->trust[1].family_unix, 1);
+	assert_int_equal(cfg->lame_duck_ms, 1000);
+	assert_int_equal(cfg->shutdown_soft_ms, 2000);
+	assert_int_equal(cfg->shutdown_hard_ms, 3000);
+	assert_null(cfg->log_access);
+	assert_int_equal(cfg->log_format, LOG_FORMAT_JSON);
+	check_path(cfg->log_error, "e.log");
+	assert_int_equal(cfg->log_level, LOG_DEBUG);
+	check_path(cfg->pid_file, "p.pid");
+	assert_null(config_free(cfg));
+}
+
+static void test_defaults(void **state)
+{
+	struct config *cfg = config_good(APP, NULL);
+	const struct cfg_app *app = &cfg->apps[0];
+
+	(void)state;
+	assert_string_equal(cfg->name, "t");
+	assert_int_equal(cfg->n_listens, 1);
+	assert_string_equal(cfg->listens[0].text, "0.0.0.0:8080");
+	assert_int_equal(cfg->balancers, MIN(proc_usable_cores(), 64u));
+	assert_int_equal(cfg->n_routes, 1);
+	assert_null(cfg->routes[0].host);
+	assert_null(cfg->routes[0].path);
+	assert_int_equal(cfg->routes[0].app, 0);
+	assert_int_equal(cfg->n_trust, 1);
+	assert_string_equal(cfg->log_access, "-");
+	assert_string_equal(cfg->log_error, "-");
+	assert_int_equal(cfg->log_level, LOG_INFO);
+	assert_null(cfg->pid_file);
+	assert_int_equal(cfg->timeout_idle_ms, 75000);
+	assert_int_equal(cfg->limit_head_bytes, 16384);
+	assert_int_equal(cfg->limit_body_bytes, 0);
+	assert_string_equal(app->directory, config_folder);
+	assert_int_equal(app->instances, proc_usable_cores());
+	assert_int_equal(app->bind, BIND_PORT);
+	assert_null(app->env);
+	assert_int_equal(app->stop_signal, SIGTERM);
+	assert_int_equal(app->restart_budget, 10);
+	config_free(cfg);
+}
+
+/* Each of these says the same as APP. */
+static void test_forms(void **state)
+{
+	static const char *const rows[] = {
+		APP,
+		"apps:\n  web:\n    command: sh\n",
+		"\xef\xbb\xbf" APP,
+		"# first\r\napps:\r\n  web:\r\n    command: sh # that\r\n",
+		"---\n" APP "...\n",
+		"%YAML 1.1\n---\n" APP,
+		"{\"apps\":{\"web\":{\"command\":[\"sh\"]}}}",
+		"{\n"
+		"\t\"apps\": {\n"
+		"\t\t\"web\": {\n"
+		"\t\t\t\"command\": \"\\u0073h\"\n"
+		"\t\t}\n"
+		"\t}\n"
+		"}\n",
+		APP "timeouts:\nlimits:\nroutes:\nlisten:\ntrust:\n",
+		APP "timeouts: {}\nlog: {}\n",
+		"'apps': { 'web': { 'command': 'sh' } }",
+		"apps:\n  web:\n    command: >-\n      sh\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct config *cfg = config_good(rows[i], NULL);
+		check_row_int(rows[i], cfg->n_apps, 1);
+		check_row_text(rows[i], cfg->apps[0].name, "web");
+		check_row_text(rows[i], cfg->apps[0].command[0], "sh");
+		check_row(rows[i], cfg->apps[0].command[1] == NULL);
+		check_row_int(rows[i], cfg->n_listens, 1);
+		check_row_int(rows[i], cfg->timeout_head_ms, 10000);
+		config_free(cfg);
+	}
+}
+
+static void test_one_or_list(void **state)
+{
+	struct config *cfg = config_good("listen: { address: 81 }\n"
+					 "apps: { a: { servers: 10.0.0.1:2 } }\n"
+					 "routes: { host: x, app: a }\n"
+					 "trust: []\n",
+					 NULL);
+
+	(void)state;
+	assert_string_equal(cfg->listens[0].text, "0.0.0.0:81");
+	assert_int_equal(cfg->apps[0].n_servers, 1);
+	assert_int_equal(cfg->n_routes, 1);
+	assert_string_equal(cfg->routes[0].host, "x");
+	assert_int_equal(cfg->n_trust, 0);
+	config_free(cfg);
+}
+
+static void test_aliases(void **state)
+{
+	struct config *cfg = config_good("apps:\n"
+					 "  a: &base\n"
+					 "    command: &cmd [sh, -x]\n"
+					 "    env: { K: v }\n"
+					 "    instances: 3\n"
+					 "  b:\n"
+					 "    <<: *base\n"
+					 "    instances: 5\n"
+					 "  c:\n"
+					 "    command: *cmd\n"
+					 "  d:\n"
+					 "    <<: [ { instances: 7 }, *base ]\n"
+					 "routes: [ { path: /b, app: b }, { app: a } ]\n",
+					 NULL);
+
+	(void)state;
+	assert_int_equal(cfg->n_apps, 4);
+	assert_int_equal(cfg->apps[0].instances, 3);
+	assert_int_equal(cfg->apps[1].instances, 5);
+	assert_string_equal(cfg->apps[1].command[1], "-x");
+	assert_string_equal(cfg->apps[1].env[0], "K=v");
+	assert_string_equal(cfg->apps[2].command[1], "-x");
+	assert_null(cfg->apps[2].env);
+	assert_int_equal(cfg->apps[3].instances, 7);
+	assert_string_equal(cfg->apps[3].env[0], "K=v");
+	config_free(cfg);
+}
+
+static void test_env_file(void **state)
+{
+	static const char lines[] = "# comment\n"
+				    "\n"
+				    "  A=from file\n"
+				    "B=  \n"
+				    "export C='it # is'  # comment\n"
+				    "D=\"tab\\t\\\"q\\\" end\" \n"
+				    "E=a # comment\n"
+				    "F=a#b\n"
+				    "G=first\n"
+				    "G=second\r\n"
+				    "PORT=3000\n"
+				    "H=\xc3\xa4";
+	static const char *const want[] = { "A=from env",       "Z=1",        "B=",    "C=it # is",
+					    "D=tab\t\"q\" end", "E=a",        "F=a#b", "G=second",
+					    "PORT=3000",        "H=\xc3\xa4", NULL };
+	struct config *cfg;
+
+	(void)state;
+	config_write("web.env", lines, strlen(lines));
+	cfg = config_good("apps: { web: { command: sh, env_file: web.env, env: { A: from env, Z: 1 "
+			  "} } }\n",
+			  NULL);
+	for (size_t i = 0; want[i]; i++)
+		check_row_text(want[i], cfg->apps[0].env[i], want[i]);
+	assert_null(cfg->apps[0].env[ARRAY_LEN(want) - 1]);
+	config_free(cfg);
+
+	cfg = config_good("apps: { web: { command: sh, env_file: web.env } }\n", NULL);
+	assert_string_equal(cfg->apps[0].env[0], "A=from file");
+	config_free(cfg);
+}
+
+/* ---- names and folders ---- */
+
+static void test_names(void **state)
+{
+	static const struct {
+		const char *file, *name;
+	} rows[] = {
+		{ "drover.yaml", "drover" },
+		{ "shop", "shop" },
+		{ "a.b.yml", "a-b" },
+		{ "my app.json", "my-app" },
+		{ ".hidden", "-hidden" },
+		{ "./x.yaml", "x" },
+		{ "\xc3\xa4.yaml", "--" },
+		{ "0123456789012345678901234567890123456789012345678901234567890123456789.yaml",
+		  "012345678901234567890123456789012345678901234567890123456789012" },
+	};
+	struct config_errors errors;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		config_write(rows[i].file, APP, strlen(APP));
+		struct config *cfg = config_load(rows[i].file, NULL, &errors);
+		check_row(rows[i].file, cfg != NULL);
+		check_row_text(rows[i].file, cfg->name, rows[i].name);
+		config_free(cfg);
+		config_errors_fini(&errors);
+	}
+}
+
+static void test_directory(void **state)
+{
+	char absolute[200], want[200];
+	struct config_errors errors;
+	struct config *cfg;
+
+	(void)state;
+	assert_int_equal(mkdir("sub", 0755), 0);
+	config_write("sub/c.yaml", "apps: { a: { command: ./x } }\nlog: { error: e.log }\n", 52);
+	config_write("sub/x", "#!/bin/sh\n", 10);
+	chmod("sub/x", 0755);
+	snprintf(want, sizeof(want), "%s/sub", config_folder);
+	snprintf(absolute, sizeof(absolute), "%s/sub/c.yaml", config_folder);
+	const char *const files[] = { "sub/c.yaml", absolute };
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		cfg = config_load(files[i], NULL, &errors);
+		check_row(files[i], cfg != NULL);
+		check_row_text(files[i], cfg->directory, want);
+		check_row_text(files[i], cfg->apps[0].directory, want);
+		check_row_text(files[i], cfg->apps[0].command[0], "./x"); /* exec's affair */
+		check_path(cfg->log_error, "sub/e.log");
+		config_free(cfg);
+		config_errors_fini(&errors);
+	}
+}
+
+/* ---- the command line ---- */
+
+static void test_no_file(void **state)
+{
+	char sh[] = "sh", c[] = "-c", text[] = "a b";
+	char *command[] = { sh, c, text, NULL };
+	struct config_overrides over = { .listen = "unix:x.sock", .instances = 3, .command = command };
+	struct config_errors errors;
+	char name[32];
+	struct config *cfg = config_load(NULL, &over, &errors);
+
+	(void)state;
+	assert_non_null(cfg);
+	assert_null(errors.text);
+	assert_null(cfg->file);
+	assert_string_equal(cfg->directory, config_folder);
+	snprintf(name, sizeof(name), "run-%d", (int)getpid());
+	assert_string_equal(cfg->name, name);
+	assert_int_equal(cfg->n_listens, 1);
+	check_path(cfg->listens[0].text + 5, "x.sock");
+	assert_int_equal(cfg->n_apps, 1);
+	assert_string_equal(cfg->apps[0].name, "app");
+	assert_string_equal(cfg->apps[0].command[2], "a b");
+	assert_string_equal(cfg->apps[0].directory, config_folder);
+	assert_int_equal(cfg->apps[0].instances, 3);
+	assert_int_equal(cfg->n_routes, 1);
+	config_free(cfg);
+	config_errors_fini(&errors);
+}
+
+static void test_overrides(void **state)
+{
+	struct config_overrides over = { .listen = "127.0.0.1:9", .instances = 6, .name = "other" };
+	struct config *cfg = config_good("listen: [ 1, 2, 3 ]\n"
+					 "name: this\n"
+					 "apps:\n"
+					 "  a: { command: sh, instances: 2 }\n"
+					 "  b: { command: sh }\n"
+					 "  c: { servers: 10.0.0.1:80 }\n"
+					 "routes: { app: a }\n",
+					 &over);
+
+	(void)state;
+	assert_int_equal(cfg->n_listens, 1);
+	assert_string_equal(cfg->listens[0].text, "127.0.0.1:9");
+	assert_string_equal(cfg->name, "other");
+	assert_int_equal(cfg->apps[0].instances, 6);
+	assert_int_equal(cfg->apps[1].instances, 6);
+	assert_int_equal(cfg->apps[2].instances, 1);
+	config_free(cfg);
+}
+
+static void test_bundled(void **state)
+{
+	char worker[] = "drover-worker", x[] = "--x";
+	char *named[] = { worker, x, NULL };
+	struct config_overrides alone = { .worker_path = "/bin/sh" };
+	struct config_overrides with_name = { .worker_path = "/bin/sh", .command = named };
+	struct config_errors errors;
+	struct config *cfg = config_load(NULL, &alone, &errors);
+
+	(void)state;
+	assert_non_null(cfg);
+	assert_string_equal(cfg->apps[0].command[0], "/bin/sh");
+	assert_null(cfg->apps[0].command[1]);
+	config_free(cfg);
+	config_errors_fini(&errors);
+
+	cfg = config_load(NULL, &with_name, &errors);
+	assert_non_null(cfg);
+	assert_string_equal(cfg->apps[0].command[0], "/bin/sh");
+	assert_string_equal(cfg->apps[0].command[1], "--x");
+	config_free(cfg);
+	config_errors_fini(&errors);
+
+	cfg = config_good("apps: { a: { command: drover-worker --y } }\n", &alone);
+	assert_string_equal(cfg->apps[0].command[0], "/bin/sh");
+	assert_string_equal(cfg->apps[0].command[1], "--y");
+	config_free(cfg);
+
+	/* A file of settings and a command: the command is the app. */
+	cfg = config_good("timeouts: { head: 1s }\n", &with_name);
+	assert_int_equal(cfg->timeout_head_ms, 1000);
+	assert_string_equal(cfg->apps[0].name, "app");
+	config_free(cfg);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scalars), cmocka_unit_test(test_words),
+		cmocka_unit_test(test_nearest), cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_whole),   cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_forms),   cmocka_unit_test(test_one_or_list),
+		cmocka_unit_test(test_aliases), cmocka_unit_test(test_env_file),
+		cmocka_unit_test(test_names),   cmocka_unit_test(test_directory),
+		cmocka_unit_test(test_no_file), cmocka_unit_test(test_overrides),
+		cmocka_unit_test(test_bundled),
+	};
+
+	return cmocka_run_group_tests(tests, config_setup, config_teardown);
+}
