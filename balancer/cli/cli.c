@@ -97,19 +97,21 @@ static int answered(int status)
 
 /* ---- help ---- */
 
-static int print_help(void)
+static void print_help(FILE *out)
 {
-	puts("drover runs an application as N identical processes and balances HTTP over them.\n"
-	     "\n"
-	     "Usage: drover COMMAND [OPTIONS]\n");
+	fputs("drover runs an application as N identical processes and balances HTTP over them.\n"
+	      "\n"
+	      "Usage: drover COMMAND [OPTIONS]\n"
+	      "\n",
+	      out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
-	puts("\n"
-	     "  drover COMMAND --help   options of a command\n"
-	     "  drover --version        version, libraries, build options\n"
-	     "\n"
-	     "Try it: drover run -- node server.js");
-	return answered(EXIT_DRAINED);
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n"
+	      "  drover COMMAND --help   options of a command\n"
+	      "  drover --version        version, libraries, build options\n"
+	      "\n"
+	      "Try it: drover run -- node server.js\n",
+	      out);
 }
 
 static int print_command_help(const struct command *c)
@@ -142,13 +144,17 @@ static const char *next_option(const void *arg, size_t i)
 	return NULL;
 }
 
-static int bad_option(const struct command *c, char **argv)
+/* getopt said ':' (no argument) or '?' (unknown, or an argument too many), and
+ * left the letter in optopt unless it was a long option that nobody knows. */
+static int bad_option(const struct command *c, int letter, char **argv)
 {
-	if (optopt > 0 && optopt < 128 && strchr(c->letters, optopt)) {
-		for (size_t i = 0; i < ARRAY_LEN(options); i++)
-			if (options[i].letter == optopt)
-				return complain("--%s needs an argument: %s", options[i].name,
-						options[i].argument);
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		const struct option_row *o = &options[i];
+		if (o->letter != optopt || !strchr(c->letters, o->letter))
+			continue;
+		if (letter == ':')
+			return complain("--%s needs an argument: %s", o->name, o->argument);
+		return complain("--%s takes no argument", o->name);
 	}
 	if (optopt)
 		return complain("drover %s has no option -%c; see drover %s --help", c->name,
@@ -187,7 +193,7 @@ static int take_option(const struct command *c, struct args *a, int letter, char
 	case 'N': a->over.name = optarg; return -1;
 	case 'R': a->reference = true; return -1;
 	case 'h': return print_command_help(c);
-	default: return bad_option(c, argv);
+	default: return bad_option(c, letter, argv);
 	}
 }
 
@@ -213,7 +219,7 @@ static int parse(const struct command *c, int argc, char **argv, struct args *re
 				 o->letter, o->argument ? ":" : "");
 	}
 	opterr = 0;
-	optind = 1;
+	optind = 0; /* from the beginning, also when called again */
 	int letter, status;
 	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) >= 0)
 		if ((status = take_option(c, ret_args, letter, argv)) >= 0)
@@ -390,9 +396,15 @@ static const struct command *find_command(const char *name)
 int cli_main(int argc, char **argv, struct cli_run *ret_run)
 {
 	*ret_run = (struct cli_run){ 0 };
-	const char *word = argc > 1 ? argv[1] : "--help";
-	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
-		return print_help();
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	const char *word = argv[1];
+	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
+		print_help(stdout);
+		return answered(EXIT_DRAINED);
+	}
 	if (!strcmp(word, "--version") || !strcmp(word, "-V") || !strcmp(word, "version")) {
 		version_print(stdout);
 		return answered(EXIT_DRAINED);
