@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
@@ -255,9 +256,11 @@ void connection_reset(struct connection *c)
 {
 	int queued = 0;
 	struct linger hard = { .l_onoff = 1, .l_linger = 0 };
+	struct pollfd ended = { .fd = c->fd }; /* POLLERR, POLLHUP: nobody will acknowledge */
+	bool patient = clock_now_us() - c->since_us < LINGER_US && poll(&ended, 1, 0) == 0;
 
 	/* A reset overtakes what is still queued. */
-	if (ioctl(c->fd, SIOCOUTQ, &queued) == 0 && queued > 0) {
+	if (patient && ioctl(c->fd, SIOCOUTQ, &queued) == 0 && queued > 0) {
 		connection_wake_after(c, 2, connection_reset);
 		return;
 	}

@@ -106,8 +106,8 @@ bool connection_flush(struct connection *c);
  * bytes unread would be a reset, which could overtake the reply (RFC 9112 9.6). */
 void connection_linger(struct connection *c);
 
-/* Ends with a TCP reset once the peer's kernel has all that was written.  (A
- * Unix socket knows no reset: there it is a plain end.) */
+/* Ends with a TCP reset once the peer's kernel has all that was written, or does
+ * not take it for 5 s.  (A Unix socket knows no reset: there it is a plain end.) */
 void connection_reset(struct connection *c);
 
 #endif

@@ -100,6 +100,18 @@ def test_reset(worker, after):
 	assert body_of(data) == pattern(after) and was_reset
 
 
+def test_reset_of_who_has_left(worker):
+	"""Bytes that nobody will acknowledge are not waited for."""
+	for _ in range(10):
+		c = worker.connect(receive_buffer=16384)
+		c.request(target='/reset?after=200000')
+		c.shut_write()
+		c.read_some(1)
+		time.sleep(0.01)  # it is the order that counts: first our FIN, later our reset
+		c.close()
+	wait_until(lambda: worker.descriptors() == worker.idle_descriptors, 3, 'all are let go')
+
+
 def test_reset_before_any_byte(worker):
 	assert raw(worker, '/reset?after=-1') == (b'', True)
 
