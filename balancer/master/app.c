@@ -53,7 +53,7 @@ static void start_release(struct app *a, struct config_ref *config, const struct
 	struct release *r = mem_alloc_zero(sizeof(*r));
 
 	if (!r) {
-		log_error("%s: out of memory: the release that runs is kept", a->name);
+		log_error("app %s: out of memory: the release that runs is kept", a->name);
 		return;
 	}
 	r->config = config_ref_hold(config);
@@ -177,7 +177,7 @@ void apps_retire_unknown(struct master *m)
 		if (a->in_config || generations_know_app(m, a->id))
 			continue;
 		if (a->target) {
-			log_notice("%s has left the configuration: stopping its workers", a->name);
+			log_notice("app %s has left the configuration: stopping its workers", a->name);
 			aim_at(a, NULL);
 		} else if (list_empty(&a->workers)) {
 			free_app(a);
@@ -215,7 +215,7 @@ enum err apps_boot(struct master *m)
 	list_each(it, &m->apps) {
 		struct app *a = list_entry(it, struct app, link);
 		if (!a->target->conf->user && geteuid() == 0 && a->target->conf->command)
-			log_warn("%s: its workers run as root; name a user for them in the configuration",
+			log_warn("app %s: its workers run as root; name a user for them in the configuration",
 				 a->name);
 		for (uint32_t i = 0; i < a->wanted; i++) {
 			enum err e = worker_start(a, a->target, i);
@@ -250,12 +250,12 @@ void apps_change_instances(struct master *m, int by)
 		if (!a->target || !a->target->conf->command)
 			continue;
 		if ((by < 0 && a->wanted <= 1) || (by > 0 && a->wanted >= ROSTER_SLOTS / 2)) {
-			log_warn("%s: stays at %u workers", a->name, a->wanted);
+			log_warn("app %s: stays at %u workers", a->name, a->wanted);
 			continue;
 		}
 		a->wanted += (uint32_t)by;
 		a->target->announced = false;
-		log_notice("%s: %u workers wanted", a->name, a->wanted);
+		log_notice("app %s: %u workers wanted", a->name, a->wanted);
 		app_mark(a);
 	}
 }
@@ -375,5 +375,5 @@ void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)
 
 	if (!go_back(a, r, next))
 		note_end(a, instance, false, next);
-	log_error("%s.%u could not be started%s", a->name, instance, next);
+	log_error("app %s: worker %u could not be started%s", a->name, instance, next);
 }

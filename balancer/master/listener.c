@@ -35,7 +35,7 @@ static bool is_leaving(struct master *m, const struct addr *actual)
 {
 	list_each(it, &m->listeners) {
 		struct listener *l = list_entry(it, struct listener, link);
-		if (l->n_fds == 0 && addr_equal(&l->actual, actual))
+		if (l->n_fds == 0 && l->users > 0 && addr_equal(&l->actual, actual))
 			return true;
 	}
 	return false;

@@ -227,6 +227,7 @@ static void stop(struct master *m)
 	if (m->slots.draft) {
 		apps_free(m);
 		listeners_leave(m, NULL);
+		listeners_rollback(m);
 		slots_fini(&m->slots);
 	}
 	free_buried(m);

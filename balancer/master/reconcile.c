@@ -145,7 +145,7 @@ static void reconcile_servers(struct app *a)
 			continue;
 		enum err e = worker_add_server(a, &conf->servers[i]);
 		if (e)
-			log_error("%s: cannot add a server: %s", a->name, err_text(e));
+			log_error("app %s: cannot add a server: %s", a->name, err_text(e));
 	}
 	list_each_safe(it, &a->workers) {
 		struct worker *w = worker_of(it);
@@ -265,9 +265,9 @@ static void announce(struct app *a)
 		return;
 	r->announced = true;
 	if (r->number > 1)
-		log_notice("%s: all %u workers ready, of release %u", a->name, a->wanted, r->number);
+		log_notice("app %s: all %u workers ready, of release %u", a->name, a->wanted, r->number);
 	else
-		log_notice("%s: all %u workers ready", a->name, a->wanted);
+		log_notice("app %s: all %u workers ready", a->name, a->wanted);
 }
 
 void reconcile(struct app *a)

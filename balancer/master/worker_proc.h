@@ -61,7 +61,7 @@ struct worker {
 	uint64_t deadline_us;     /* of STARTING, DRAINING; in STOPPING and LEAVING: when SIGKILL is due */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
-	char name[64 + ADDR_TEXT_MAX];            /* "web.0[123]", "web: server 10.0.0.5:80" */
+	char name[80 + ADDR_TEXT_MAX];            /* "app web: worker 0 (pid 123)", "app web: server 10.0.0.5:80" */
 	char exit_text[64];
 	bool was_told;            /* ended by a signal that somebody sent: its output explains nothing */
 	bool was_clean;           /* ended with status 0 */

@@ -196,7 +196,8 @@ enum err worker_start(struct app *app, struct release *r, uint32_t instance)
 	list_push_back(&app->workers, &w->link);
 	output_start(&w->output, m->base, m->sinks, app->name, instance, w->pid);
 	worker_watch(w);
-	snprintf(w->name, sizeof(w->name), "%s.%u[%d]", app->name, instance, (int)w->pid);
+	snprintf(w->name, sizeof(w->name), "app %s: worker %u (pid %d)", app->name, instance,
+		 (int)w->pid);
 	log_debug("%s started, release %u", w->name, r->number);
 	return ERR_OK;
 release_slot:
@@ -223,7 +224,7 @@ enum err worker_add_server(struct app *app, const struct addr *address)
 	enter_roster(w, WORKER_UP);
 	list_push_back(&app->workers, &w->link);
 	worker_watch(w);
-	snprintf(w->name, sizeof(w->name), "%s: server %s", app->name, addr_format(address, text));
+	snprintf(w->name, sizeof(w->name), "app %s: server %s", app->name, addr_format(address, text));
 	log_info("%s added", w->name);
 	return ERR_OK;
 }
