@@ -112,6 +112,8 @@ static void put_escaped(struct http_out *o, struct slice s, uint32_t format)
 {
 	static const char hex[] = "0123456789ABCDEF";
 	size_t n = MIN(s.n, FIELD_MAX_BYTES), run = 0;
+	if (n == 0) /* an empty slice may have no pointer */
+		return;
 	for (size_t i = 0; i < n; i++) {
 		unsigned char ch = (unsigned char)s.p[i];
 		if (ch >= 0x20 && ch < 0x7f && ch != '"' && ch != '\\')
