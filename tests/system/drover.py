@@ -77,6 +77,7 @@ class Drover:
 		self.descriptors_kept = True # False: the test changes what is held open
 		self.first_balancers = ()
 		self.baseline = {}
+		self.seen = {}               # pid: start time, of every child met
 		self.ended = False
 
 	# Configuration
@@ -189,12 +190,22 @@ class Drover:
 	def pid(self):
 		return self.process.pid
 
+	def children(self):
+		found = procs.children(self.pid)
+		for pid in found:
+			if s := procs.stat(pid):
+				self.seen[pid] = s.start
+		return found
+
 	def balancers(self):
-		return [p for p in procs.children(self.pid) if procs.command_line(p).startswith('drover: balancer')]
+		return [p for p in self.children() if procs.command_line(p).startswith('drover: balancer')]
+
+	def wardens(self):
+		return [p for p in self.children() if procs.command_line(p).startswith('drover: warden')]
 
 	def workers(self, app=None):
 		found = []
-		for pid in procs.children(self.pid):
+		for pid in self.children():
 			env = procs.environment(pid)
 			if 'DROVER_APP' in env and (app is None or env['DROVER_APP'] == app):
 				found.append(Worker(pid, env))
@@ -207,6 +218,8 @@ class Drover:
 		return {self.port}
 
 	def signal(self, signum):
+		if signum == SIGHUP:
+			self.same_balancers = False
 		os.kill(self.pid, signum)
 
 	def reload(self, config=None, instances=None):
@@ -320,7 +333,16 @@ class Drover:
 		return ', '.join(f'{k}: {v}' for k, v in sorted(more.items()))
 
 	def left(self):
-		return {p: procs.command_line(p) for p in procs.of_session(self.pid)}
+		"""Processes of it that live: of its session, with its environment, or seen as its children before."""
+		own = set(procs.of_session(self.pid))
+		for pid in procs.all_pids():
+			if procs.environment(pid).get('XDG_RUNTIME_DIR') == self.runtime_dir and procs.alive(pid):
+				own.add(pid)
+		for pid, start in self.seen.items():
+			s = procs.stat(pid)
+			if s and s.start == start and s.state not in 'ZX':
+				own.add(pid)
+		return {p: procs.command_line(p) for p in own}
 
 	def run_files(self):
 		found = []
@@ -364,7 +386,7 @@ class Drover:
 				self.process.kill()
 				self.process.wait()
 			end = time.monotonic() + 5
-			while (left := procs.of_session(self.pid)) and time.monotonic() < end:
+			while (left := self.left()) and time.monotonic() < end:
 				for pid in left:
 					try:
 						os.kill(pid, SIGKILL)

@@ -35,8 +35,7 @@ def fails(drover, status, *patterns, **launch):
 	(['run', '--instances', 'some'], 'some'),
 	(['run', '--instances', '0', '--', 'true'], 'instances'),
 	(['ruin'], 'ruin'),
-	(['run', 'stray'], 'stray'),
-	([], 'run'),
+	(['check', '--instances'], '--instances'),
 ])
 def test_wrong_arguments(drover, words, named):
 	fails(drover, 2, re.escape(named), args=words)
@@ -177,9 +176,11 @@ def test_user_that_only_root_could_become(drover):
 def test_missing_command(drover):
 	"""Known before anything is started: no crash loop over a typing error."""
 	drover.write_config(drover.config({'command': ['/no/such/program', 'x']}))
-	drover.launch()
-	drover.wait_log(r'/no/such/program.*No such file', alive=False)
-	assert drover.wait_exit() == 1
+	fails(drover, 78, re.escape(drover.config_file) + r':\d+:\d+: .*/no/such/program')
+
+
+def test_missing_command_in_the_path(drover):
+	fails(drover, 78, 'no-such-program', args=['run', '--name', drover.name, '--', 'no-such-program', 'x'])
 
 
 def test_command_that_is_not_executable(drover):
@@ -187,16 +188,23 @@ def test_command_that_is_not_executable(drover):
 	with open(path, 'w', encoding='ascii') as f:
 		f.write('#!/bin/sh\n')
 	drover.write_config(drover.config({'command': [path]}))
-	drover.launch()
-	drover.wait_log(r'script.*[Pp]ermission denied', alive=False)
-	assert drover.wait_exit() == 1
+	fails(drover, 78, re.escape(path) + '.*not executable')
+
+
+def test_interpreter_that_is_missing(drover):
+	"""Only the exec shows it."""
+	path = drover.path('script')
+	with open(path, 'w', encoding='ascii') as f:
+		f.write('#!/no/such/interpreter\n')
+	os.chmod(path, 0o755)
+	drover.write_config(drover.config({'command': [path]}))
+	fails(drover, 1, re.escape(path) + '.*No such file')
+	assert drover.log().count('No such file') == 1, 'told once'
 
 
 def test_missing_directory(drover):
 	drover.write_config(drover.config({'directory': 'not-here'}))
-	drover.launch()
-	drover.wait_log(r'not-here', alive=False)
-	assert drover.wait_exit() in (1, 78)
+	fails(drover, 78, re.escape(drover.config_file) + r':\d+:\d+: .*not-here')
 
 
 def test_command_that_exits_at_once(drover):
@@ -276,7 +284,7 @@ def test_log_file_that_cannot_be_opened(drover):
 	for key in ('access', 'error'):
 		drover.write_config(drover.config(log={key: drover.path('nowhere/x.log')}))
 		open(drover.log_file, 'w').close()
-		fails(drover, 1, r'nowhere/x\.log')
+		fails(drover, 78, rf'log\.{key}.*nowhere')
 
 
 def test_log_directory_that_may_not_be_written(drover):
@@ -294,9 +302,10 @@ def test_worker_that_talks_a_lot(drover):
 	"""Long lines are cut, control bytes shown, nothing forged, nothing stalled."""
 	noise = r'''printf '%070000d\n' 1; printf 'esc \033[31m bell \007\n'; printf 'forged\r2026 error master[1]: lies\n'; exec "$0" "$@"'''
 	drover.start(drover.config({'command': ['sh', '-c', noise, *bundled()], 'instances': 1}))
-	drover.wait_log(r'forged')
-	log = drover.log()
-	assert '\033' not in log and '\007' not in log
+	drover.wait(lambda: 'forged' in drover.output(), 'its output is passed on')
+	log = drover.output()
+	assert '\033' not in log and '\007' not in log and '\r' not in log
+	assert not re.search(r'^2026 error', log, re.M)
 	assert max(map(len, log.splitlines())) < 20000
 
 

@@ -40,17 +40,15 @@ def test_worker_that_was_killed_is_replaced(running, signum):
 	old = running.worker(0)
 	old.kill(signum)
 	running.wait(replaced(running, old.pid), 'a successor', 5)
-	running.wait_log(rf'app\.0.*{old.pid}.*signal {int(signum)}')
+	# The bundled worker takes SIGTERM as a wish and ends with 0; still nobody asked it to.
+	how = 'exit status 0' if signum == signal.SIGTERM else f'signal {int(signum)}'
+	running.wait_log(rf'app\.0\[{old.pid}\] ended: {how}')
 	running.wait_serving(2)
 
 
 def test_worker_that_exits_is_replaced(running):
-	old = running.workers()
-	with running.connect() as c:
-		c.request(target='/exit?code=7')
-		c.read_all()
-	running.wait_log(r'app\.\d.*exit status 7')
-	running.wait(lambda: len(running.workers()) == 2 and running.workers() != old, 'replaced')
+	assert running.ask('POST', '/exit?code=7').status == 502
+	running.wait_log(r'app\.\d\[\d+\] ended: exit status 7')
 	running.wait_serving(2)
 
 
@@ -173,7 +171,7 @@ def test_client_leaving_the_queue(steered):
 		c = d.connect()
 		c.request(target=f'/left-{i}')
 		time.sleep(0.02)
-		c.close()
+		c.reset()  # a plain FIN could also come from a client that has only stopped sending
 	time.sleep(0.2)
 	d.unsteer('silent')
 	assert d.get().status == 200
@@ -244,8 +242,7 @@ def test_killed_balancer_is_replaced_at_once(drover):
 	"""New connections are served within 100 ms; the workers do not notice."""
 	drover.start(drover.config(balancers=2))
 	workers = [w.pid for w in drover.workers()]
-	for _ in range(3):
-		victim = drover.balancers()[0]
+	for victim in drover.balancers():
 		drover.kill_balancer(victim)
 		killed = time.monotonic()
 		drover.wait(lambda: len(set(drover.balancers()) - {victim}) == 2, 'a successor')
@@ -292,8 +289,7 @@ def test_death_of_the_master_orphans_nothing(drover, balancers):
 	busy = drover.connect()
 	busy.request(target='/slow?ms=300')
 	time.sleep(0.1)
-	everyone = procs.of_session(drover.pid)
-	assert len(everyone) >= 4 + balancers - 1
+	assert len(drover.left()) == 1 + 1 + balancers + 2, 'master, warden, balancers, workers'
 	drover.signal(signal.SIGKILL)
 	drover.process.wait()
 	assert busy.reply().status == 200, 'a request in flight is finished'
@@ -327,9 +323,8 @@ def test_start_after_the_death_of_a_master(drover):
 
 def test_killed_warden_is_replaced(drover):
 	drover.start()
-	def wardens():
-		return [p for p in procs.children(drover.pid) if procs.command_line(p).startswith('drover: warden')]
-	victim = wardens()[0]
+	victim = drover.wardens()[0]
+	time.sleep(1.1)  # one that ends in its first second is not started again
 	os.kill(victim, signal.SIGKILL)
-	drover.wait(lambda: wardens() and wardens() != [victim], 'a successor')
+	drover.wait(lambda: drover.wardens() and drover.wardens() != [victim], 'a successor')
 	assert drover.get('/instance').status == 200

@@ -204,9 +204,11 @@ def test_connection_of_a_malformed_reply_is_not_reused(drover, peer):
 	with drover.connect() as c:
 		for target in ('/', '/bad', '/', '/bad', '/'):
 			c.ask(target=target)
-	bad = {n for n, t in served if t == '/bad'}
-	for n, target in served[served.index(next(s for s in served if s[1] == '/bad')) + 1:]:
-		assert n not in bad or target == '/bad', served
+	ended = set()
+	for number, target in served:
+		assert number not in ended, f'connection {number} was used after its malformed reply: {served}'
+		if target == '/bad':
+			ended.add(number)
 
 
 def test_bytes_after_a_reply_are_nobodys(drover, peer):

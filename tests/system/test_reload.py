@@ -67,7 +67,12 @@ def test_listen_addresses(drover):
 	old = Client(('127.0.0.1', gone))
 	drover.clients.append(old)
 	assert old.ask(target='/instance').status == 200
-	drover.reload(drover.config(listen=[f'127.0.0.1:{new}', f'127.0.0.1:{kept}']))
+	drover.write_config(drover.config(listen=[f'127.0.0.1:{new}', f'127.0.0.1:{kept}']))
+	workers = {w.pid for w in drover.workers()}
+	drover.signal(signal.SIGHUP)
+	drover.wait(lambda: len(drover.workers()) == 2 and not workers & {w.pid for w in drover.workers()}, 'new workers')
+	r = old.ask(target='/instance')
+	assert r.status == 200 and r.closes, 'who was connected is served once more'
 	for port in (kept, new):
 		with Client(('127.0.0.1', port)) as c:
 			assert c.ask(target='/instance').status == 200
@@ -108,6 +113,7 @@ def test_long_download_survives_several_reloads(drover):
 		drover.signal(signal.SIGHUP)
 		time.sleep(0.5)
 	assert got + sum(map(len, pieces)) == 60
+	c.close()
 	drover.wait(lambda: len(drover.workers()) == 2 and len(drover.balancers()) == 1, 'settled')
 	drover.settle()
 

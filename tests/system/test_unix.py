@@ -1,11 +1,13 @@
 """Unix sockets on both sides: bind: unix for workers, unix: addresses for clients and servers."""
 import os
 import signal
+import socket
 import stat
 from collections import Counter
 
 from drover import app_command
 from peers import Peer
+from procs import wait_until
 from wire import Client
 
 
@@ -58,16 +60,23 @@ def test_listen_on_a_unix_socket(drover):
 	assert not os.path.exists(path)
 
 
-def test_stale_socket_of_a_killed_master_is_taken_over(drover):
+def test_stale_socket_is_taken_over(drover):
+	"""A file that nobody listens behind, as a power cut leaves it."""
+	path = drover.path('http.sock')
+	with socket.socket(socket.AF_UNIX) as dead:
+		dead.bind(path)
+	drover.start(drover.config(listen=[f'unix:{path}', f'127.0.0.1:{drover.port}']))
+	with Client(path) as c:
+		assert c.ask(target='/instance').status == 200
+
+
+def test_start_after_a_killed_master(drover):
 	path = drover.path('http.sock')
 	config = drover.config(listen=[f'unix:{path}', f'127.0.0.1:{drover.port}'], shutdown={'soft': '200ms', 'hard': '400ms'})
 	drover.start(config)
 	drover.signal(signal.SIGKILL)
 	drover.process.wait()
-	drover.check_log()
-	from procs import of_session, wait_until
-	wait_until(lambda: not of_session(drover.pid), 15, 'everything of the killed master has ended')
-	assert os.path.exists(path), 'nobody was left to remove it'
+	wait_until(lambda: not drover.left(), 15, lambda: f'all of the killed master ends: {drover.left()}')
 	drover.start(config)
 	with Client(path) as c:
 		assert c.ask(target='/instance').status == 200

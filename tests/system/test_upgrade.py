@@ -178,7 +178,7 @@ def test_tunnel_is_not_cut_by_request_timeouts(drover, peer):
 
 def test_bundled_worker_upgrades(running):
 	c = running.connect()
-	c.request(target='/upgrade', headers=ASK)
+	c.request(target='/upgrade', headers=(('Connection', 'upgrade'), ('Upgrade', 'echo')))
 	assert c.head().status == 101
 	c.send(b'around')
 	assert c.read_exactly(6) == b'around'
