@@ -242,8 +242,10 @@ static bool set_command(struct loader *ld, const struct key *key, void *field, c
 /* What drover says to every worker; a value of the user's would be overwritten. */
 static bool is_ours(const char *name)
 {
-	static const char *const ours[] = { CONTRACT_PORT, CONTRACT_INSTANCE,
-					    CONTRACT_NODE_INSTANCE, CONTRACT_APP, CONTRACT_RELEASE };
+	static const char *const ours[] = {
+		CONTRACT_PORT, CONTRACT_HOST,    CONTRACT_INSTANCE,    CONTRACT_NODE_INSTANCE,
+		CONTRACT_APP,  CONTRACT_RELEASE, CONTRACT_CONCURRENCY,
+	};
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
 		if (strcmp(ours[i], name) == 0)
 			return true;
@@ -270,8 +272,7 @@ static bool set_variable(struct loader *ld, char ***env, size_t n, const struct 
 				   report_quote(name->text, quoted),
 				   value->kind == NODE_LIST ? "list" : "block of keys");
 	if (is_ours(name->text)) {
-		load_refuse(ld, name->at, "%s is set by drover, differently for each instance",
-			    name->text);
+		load_refuse(ld, name->at, "%s is set by drover for each instance", name->text);
 		if (strcmp(name->text, CONTRACT_PORT) == 0)
 			report_hint(ld->report,
 				    "say where ports are taken from with ports: 20000-29999; the "

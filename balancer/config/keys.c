@@ -35,7 +35,7 @@ _Static_assert(ARRAY_LEN(level_names) == LOG_LEVEL_MAX + 1, "a name per enum log
 #define AT(field) offsetof(struct cfg_listen, field)
 static const struct key listen_rows[] = {
 	{ "address", VALUE_ADDRESS, 0, NULL, .flags = KEY_REQUIRED,
-	  .help = "Where to listen: `0.0.0.0:8080`, `8080`, `[::1]:8080` or "
+	  .help = "Where to listen: `0.0.0.0:8080`, `8080`, `\"[::1]:8080\"` or "
 		  "`unix:/run/drover/http.sock`." },
 };
 #undef AT
@@ -139,8 +139,8 @@ static const struct key app_rows[] = {
 		  "`drover-worker` is the one that comes with drover." },
 	{ "servers", VALUE_SERVERS, AT(servers), NULL, 1, CONFIG_WORKERS_MAX,
 	  .unset = "the app has `command` instead",
-	  .help = "Addresses of workers that drover does not start: `10.0.0.5:3000`, `[::1]:3000`, "
-		  "`unix:/run/app.sock`. Names are not resolved." },
+	  .help = "Addresses of workers that drover does not start: `10.0.0.5:3000`, "
+		  "`\"[::1]:3000\"`, `unix:/run/app.sock`. Names are not resolved." },
 	{ "directory", VALUE_PATH, AT(directory), ".", .flags = KEY_OWN,
 	  .help = "Working directory of the workers." },
 	{ "user", VALUE_USER, AT(user), NULL, .flags = KEY_OWN,
@@ -149,7 +149,8 @@ static const struct key app_rows[] = {
 	{ "env", VALUE_ENV, AT(env), NULL, 0, 1000, .flags = KEY_OWN,
 	  .unset = "only what drover's own environment holds",
 	  .help = "Variables for the workers, besides drover's own environment and those that "
-		  "drover sets: PORT, HOST, INSTANCE and so on." },
+		  "drover sets for each instance (PORT, HOST, INSTANCE and so on), which cannot be "
+		  "set here." },
 	{ "env_file", VALUE_ENV_FILE, AT(env), NULL, .flags = KEY_OWN, .unset = "no file is read",
 	  .help = "A file of `NAME=value` lines; `#` begins a comment, a value may stand in "
 		  "quotes. What `env` names wins." },
@@ -297,7 +298,8 @@ static const struct key config_rows[] = {
 	  .help = "Of this running drover; a second one of the same name is refused." },
 	{ "listen", VALUE_LISTENS, AT(listens), "0.0.0.0:8080", 1, 64, .sub = &listen_keys,
 	  .help = "Public addresses: one, or a list. `0.0.0.0:8080`, `8080` (all IPv4 addresses), "
-		  "`[::1]:8080`, `[::]:8080` (all IPv6 addresses), `unix:/run/drover/http.sock`." },
+		  "`\"[::1]:8080\"`, `\"[::]:8080\"` (all IPv6 addresses), "
+		  "`unix:/run/drover/http.sock`." },
 	{ "balancers", VALUE_CORES, AT(balancers), "auto", 1, CONFIG_BALANCERS_MAX,
 	  .help = "Processes that relay requests. `auto`: one per usable core (CPU affinity and "
 		  "the control group's quota count)." },

@@ -5,8 +5,8 @@
  *                                   check_config(): rules spanning keys
  *
  * A default is text that goes the same way as the user's.  A value that was
- * refused is replaced by its default and marked broken, so that all other errors
- * of the file can still be found; such a config never leaves this file.
+ * refused is marked broken and stays zero, so that all other errors of the file
+ * can still be found; such a config never leaves this file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -168,8 +168,6 @@ static bool load_key(struct loader *ld, const struct key *key, void *base, const
 	size_t mark = load_enter(ld, key->name);
 	bool good = set(ld, key, field, node);
 	load_leave(ld, mark);
-	if (!good && key->type < VALUE_SCALARS && key->fallback)
-		good = !set(ld, key, field, default_of(ld, key));
 	if (key->type != VALUE_BLOCK && key->type != VALUE_ENV_FILE && node->at.kind != PLACE_DEFAULT)
 		origins_add(ld->cfg->origins, field, node->at, !good);
 	return good;

@@ -8,7 +8,7 @@
 struct origin {
 	const void *field; /* its address is its name: fields do not move once set */
 	struct place at;
-	bool broken; /* was refused and holds its default: rules must not judge it */
+	bool broken; /* was refused: rules must not judge it */
 };
 
 struct cfg_origins {

@@ -73,6 +73,7 @@ static void test_scalars(void **state)
 		{ &ms, "61m", "! must be from 1ms to 1h" },
 		{ &ms, "99999999999999999999999s", "! must be from 1ms to 1h" },
 		{ &ms, "18446744073709551615h", "! must be from 1ms to 1h" },
+		{ &ms, "5124095576031h", "! must be from 1ms to 1h" }, /* modulo 2^64: 34 minutes */
 		{ &ms, "10", "! has no unit; expected a duration like 500ms, 10s, 5m or 1h" },
 		{ &ms, "10sec", "! is not a duration like 500ms, 10s, 5m or 1h; write 10s" },
 		{ &ms, "3 min", "! is not a duration like 500ms, 10s, 5m or 1h" },

@@ -357,14 +357,12 @@ static void test_env(void **state)
 {
 	static const struct row rows[] = {
 		{ "apps: { web: { command: sh, env: { PORT: 1, INSTANCE: 2 } } }\n",
-		  "t.yaml:1:36: apps.web.env: PORT is set by drover, differently for each "
-		  "instance\n"
+		  "t.yaml:1:36: apps.web.env: PORT is set by drover for each instance\n"
 		  "  apps: { web: { command: sh, env: { PORT: 1, INSTANCE: 2 } } }\n"
 		  "                                     ^~~~\n"
 		  "  say where ports are taken from with ports: 20000-29999; the public port is "
 		  "under listen\n"
-		  "t.yaml:1:45: apps.web.env: INSTANCE is set by drover, differently for each "
-		  "instance\n"
+		  "t.yaml:1:45: apps.web.env: INSTANCE is set by drover for each instance\n"
 		  "  apps: { web: { command: sh, env: { PORT: 1, INSTANCE: 2 } } }\n"
 		  "                                              ^~~~~~~~\n" },
 		{ "apps: { web: { command: sh, env: { A=B: 1, C: [ 2 ] } } }\n",
