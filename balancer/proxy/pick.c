@@ -131,7 +131,7 @@ static bool has_its_fill(struct proxy *p, uint32_t slot)
 		return false;
 	}
 	uint32_t in_flight = atomic_load_explicit(&p->row->workers[slot].in_flight, memory_order_relaxed);
-	return in_flight >= 1 + w->served / 8;
+	return in_flight >= 1 + w->served / PICK_COLD_STEP;
 }
 
 static bool was_tried(const struct pick_tried *t, uint64_t epoch)

@@ -5,8 +5,9 @@
 #include "balancer/proxy/loop.h"
 
 #define PICK_NONE UINT32_MAX
-#define PICK_WARM 256         /* answers after which a worker's code is taken to be compiled and cached */
-#define PICK_COLD_MS 10000    /* and the longest that a slow one is spared for want of them */
+#define PICK_WARM 2048        /* answers after which a worker's code is taken to be compiled and cached */
+#define PICK_COLD_STEP 64     /* answers for each further request that a cold one may have at a time */
+#define PICK_COLD_MS 10000    /* the longest that a slow one is spared for want of them */
 
 /* Slots that a request has already failed on, so that it goes elsewhere. */
 struct pick_tried {
