@@ -6,6 +6,7 @@
  * No variable is replaced and no line continued.  Read by the master, with its
  * rights, while a config is loaded.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,7 @@ static bool read_line(const struct env_file *f, const char *p, char ***env, size
 	if (known < 0) {
 		*env = words_push(*env, (*n)++, variable);
 	} else { /* said again: the last line wins, as in a shell */
+		assert(*env);
 		mem_free((*env)[known]);
 		(*env)[known] = variable;
 	}

@@ -305,7 +305,7 @@ static bool set_env_file(struct loader *ld, const struct key *key, void *field,
 {
 	struct key as_path = *key;
 	as_path.type = VALUE_PATH;
-	struct value_refusal refusal;
+	struct value_refusal refusal = { "", "" };
 	char *path = NULL;
 	char quoted[REPORT_QUOTE_MAX];
 	if (node->kind != NODE_SCALAR)
@@ -324,7 +324,7 @@ static bool set_app(struct loader *ld, const struct key_table *table, struct cfg
 		    const struct node *name, const struct node *node)
 {
 	static const struct key name_key = { "name", VALUE_NAME, 0, .help = NULL };
-	struct value_refusal refusal;
+	struct value_refusal refusal = { "", "" };
 	char quoted[REPORT_QUOTE_MAX];
 	bool good = value_parse(&name_key, name->text, "", &app->name, &refusal);
 	if (!good) {

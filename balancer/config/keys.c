@@ -262,8 +262,8 @@ static const struct key shutdown_rows[] = {
 		  "can look elsewhere." },
 	{ "soft", VALUE_MS, AT(shutdown_soft_ms), "5s", 0, DAY,
 	  .help = "After this time idle and finished connections are closed hard." },
-	{ "hard", VALUE_MS, AT(shutdown_hard_ms), "10s", 0,
-	  DAY, .help = "After this time the rest is closed, whatever it does; drover then exits with 1." },
+	{ "hard", VALUE_MS, AT(shutdown_hard_ms), "10s", 0, DAY,
+	  .help = "After this time the rest is closed, and drover exits with 1." },
 };
 
 static const struct key_table shutdown_keys = {

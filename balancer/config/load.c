@@ -60,7 +60,7 @@ static bool set_scalar(struct loader *ld, const struct key *key, void *field, co
 				   node->kind == NODE_LIST ? "list" : "block of keys");
 	if (tree_is_blank(node))
 		return load_refuse(ld, node->at, "has no value; expected %s", wants);
-	struct value_refusal refusal;
+	struct value_refusal refusal = { "", "" };
 	if (value_parse(key, node->text, ld->cfg->directory, field, &refusal))
 		return true;
 	char quoted[REPORT_QUOTE_MAX];

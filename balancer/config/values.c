@@ -156,7 +156,7 @@ static bool parse_amount(struct parse *p, const struct unit *units, size_t n, ui
 
 static bool parse_ms(struct parse *p)
 {
-	uint64_t value;
+	uint64_t value = 0;
 	if (!parse_amount(p, time_units, ARRAY_LEN(time_units), &value))
 		return false;
 	*(uint64_t *)p->field = value;
@@ -165,7 +165,7 @@ static bool parse_ms(struct parse *p)
 
 static bool parse_bytes(struct parse *p)
 {
-	uint64_t value;
+	uint64_t value = 0;
 	if (p->text[0] && p->text[strspn(p->text, "0123456789")] == '\0') {
 		if (slice_to_u64(slice_of(p->text), UINT64_MAX, &value) != ERR_OK)
 			value = UINT64_MAX;

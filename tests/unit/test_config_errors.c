@@ -546,8 +546,7 @@ static void test_yaml(void **state)
 		  "mapping that begins on line 1\n"
 		  "   c: 2\n"
 		  "   ^\n"
-		  "  its indentation fits none of the lines above; what belongs together begins in "
-		  "one column\n" },
+		  "  what belongs together begins in one column; this fits none of the lines above\n" },
 		{ "a: [ b\n", "t.yaml:2:1: not valid YAML: did not find expected ',' or ']' while "
 			      "parsing a flow sequence that begins on line 1\n"
 			      "  \n"
