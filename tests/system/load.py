@@ -22,7 +22,7 @@ class LoadResult:
 		self.socket_errors = sum(map(int, errors.groups())) if errors else 0
 		bad = re.search(r'Non-2xx or 3xx responses: (\d+)', output)
 		self.bad_replies = int(bad[1]) if bad else 0
-		self.p50_ms, self.p99_ms = (_ms(re.search(rf'{p}%\s+(\S+)', output)[1]) for p in (50, 99))
+		self.p50_ms, self.p99_ms = (_ms(re.search(rf'^\s+{p}%\s+(\S+)', output, re.M)[1]) for p in (50, 99))
 
 	def nothing_lost(self):
 		assert self.requests > 0, self.output

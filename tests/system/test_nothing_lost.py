@@ -2,6 +2,10 @@
 cost no request, and hardly any time.
 
 In full each run lasts ten seconds, with five blows; DROVER_QUICK shortens that.
+
+The bound on the p99 latency is that of a machine with two cores and nothing else
+to do.  On a busier one it cannot tell drover's share from its neighbours', so it
+moves with the p99 of the same load without a blow, measured just before.
 """
 import os
 import signal
@@ -15,7 +19,8 @@ from drover import APPS, QUICK, app_command
 pytestmark = pytest.mark.load
 
 SECONDS, BLOWS = (4, 2) if QUICK else (10, 5)
-P99_MS = 60
+CALM_SECONDS = 2
+P99_MS, P99_TO_CALM = 60, 6
 
 EXPRESS = {'command': ['node', os.path.join(APPS, 'express', 'app.js')], 'env': {'NODE_PATH': '/usr/share/nodejs'}}
 # `exit` keeps the shell there, between drover and the application.
@@ -59,15 +64,18 @@ def test_nothing_is_lost(drover, wrk, setup, blow):
 		    'log': {'access': drover.access_file}}
 	drover.start({**defaults, **top})
 	drover.descriptors_kept = drover.same_balancers = False
+	calm = wrk(drover.url(), CALM_SECONDS, headers=headers).result()
+	calm.nothing_lost()
 	run = wrk(drover.url(), SECONDS, headers=headers)
 	pause = SECONDS / (BLOWS + 1)
 	for number in range(BLOWS):
 		time.sleep(pause)
 		blow(drover, number)
 	result = run.result()
-	print(f'{setup}: {result.requests} requests, p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms')
+	print(f'{setup}: {result.requests} requests, p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms, '
+	      f'calm p99 {calm.p99_ms:.1f} ms')
 	result.nothing_lost()
-	assert result.p99_ms < P99_MS, result.output
+	assert result.p99_ms < max(P99_MS, P99_TO_CALM * calm.p99_ms), result.output
 	drover.wait(lambda: len([w for w in drover.workers() if drover.accepts(w)]) == 2, 'two workers again')
 
 
