@@ -241,19 +241,19 @@ static const char *find_worker(void)
 {
 	static const char *const places[] = { "../worker/drover-worker",
 					      "../libexec/drover/drover-worker", "drover-worker" };
-	static char path[PATH_MAX + 64];
+	static char path[PATH_MAX];
 	const char *env = getenv("DROVER_WORKER");
 	if (env && env[0]) /* absolute, since workers run in a folder of their own */
 		return strchr(env, '/') && realpath(env, path) ? path : env;
-	char self[PATH_MAX];
+	char self[PATH_MAX], near[PATH_MAX + 64];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n <= 0)
 		return NULL;
 	self[n] = '\0';
 	char *slash = strrchr(self, '/');
 	for (size_t i = 0; slash && i < ARRAY_LEN(places); i++) {
-		snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - self), self, places[i]);
-		if (access(path, X_OK) == 0)
+		snprintf(near, sizeof(near), "%.*s/%s", (int)(slash - self), self, places[i]);
+		if (access(near, X_OK) == 0 && realpath(near, path))
 			return path;
 	}
 	return NULL;

@@ -27,7 +27,7 @@ static const char *const build_options[] = {
 #else
 	"not optimised",
 #endif
-#if defined(__PIE__)
+#if defined(__PIE__) || defined(__PIC__)
 	"position independent",
 #endif
 #if defined(_FORTIFY_SOURCE) && _FORTIFY_SOURCE > 0
