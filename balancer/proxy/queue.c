@@ -63,11 +63,11 @@ void queue_sweep(struct proxy *p)
 	uint64_t now = clock_now_us();
 	for (size_t i = 0; i < p->config->n_apps; i++) {
 		struct app_state *a = &p->apps[i];
-		struct list *first;
-		while ((first = list_first(&a->queue))) {
-			struct request *r = list_entry(first, struct request, queued);
+		/* All of them: one that a worker refused came back behind younger ones. */
+		list_each_safe(it, &a->queue) {
+			struct request *r = list_entry(it, struct request, queued);
 			if (now - r->queued_us < a->cfg->queue_timeout_ms * 1000)
-				break;
+				continue;
 			tally_inc(p->row, COUNTER_queue_timeouts);
 			request_on_queue_timeout(r);
 		}

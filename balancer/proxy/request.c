@@ -34,7 +34,7 @@
 #define RESENDS_MAX 2
 #define RETRY_TOKENS_MAX 4096.0
 #define RETRY_TOKENS_PER_REQUEST 0.2
-#define PICKS_MAX 32 /* connections tried for one request before giving up */
+#define PICKS_MAX 32 /* connections tried for one request before it waits or gives up */
 
 static void pick_worker(struct request *r);
 static bool send_head(struct request *r, struct upstream *up);
@@ -139,7 +139,9 @@ static void enter_queue(struct request *r)
 {
 	go(r, REQ_QUEUE);
 	r->tried.n = 0; /* by the time it leaves, things will have changed */
-	r->queued_us = clock_now_us();
+	r->picks = 0;
+	if (!r->queued_us) /* one that comes back from a refusal is not more patient for it */
+		r->queued_us = clock_now_us();
 	if (!queue_push(r))
 		answer_self(r, OUTCOME_QUEUE_FULL, HTTP_RULE_NONE);
 }
@@ -193,9 +195,12 @@ static bool try_worker(struct request *r, uint16_t slot)
 static void pick_worker(struct request *r)
 {
 	bool last_resort = false;
-	for (int picks = 0; picks < PICKS_MAX; picks++) {
+	/* Each worker once, and one more for a pooled connection that was stale: `tried`
+	 * remembers too few to end the round by itself. */
+	while (r->picks < MIN(PICKS_MAX, r->app->n_up + 1)) {
 		uint32_t slot = pick_next(r->proxy, r->app, &r->tried, last_resort);
 		if (slot != PICK_NONE) {
+			r->picks++;
 			if (try_worker(r, (uint16_t)slot))
 				return;
 		} else if (!last_resort && !r->app->cfg->command) {
@@ -587,8 +592,10 @@ static void attempt_failed(struct request *r, enum outcome why)
 		answer_self(r, why, HTTP_RULE_NONE);
 		return;
 	}
-	if (sent)
+	if (sent) {
 		r->resends++;
+		r->queued_us = 0; /* it was its turn; a second wait is a new one */
+	}
 	if (!stream_ended(&r->to_worker))
 		client_read_off(r->client);
 	deadline_stop(&r->client->deadline);

@@ -32,7 +32,8 @@ struct request {
 	struct app_state *app;      /* NULL until routed */
 	struct upstream *upstream;  /* from SEND on */
 	struct list queued;         /* in app->queue while QUEUE */
-	uint64_t started_us, queued_us;
+	uint64_t started_us;
+	uint64_t queued_us;         /* when its wait began; 0: none since it was last sent */
 
 	uint8_t state;              /* enum request_state */
 	uint8_t method;             /* enum http_method */
@@ -53,6 +54,7 @@ struct request {
 	struct kept_fields kept;    /* where things stand in it, for the log and error pages */
 	struct stream to_worker, to_client;
 	struct pick_tried tried;
+	uint8_t picks;              /* connections tried since it last waited */
 	uint8_t resends;            /* times it was sent again after bytes had gone out */
 
 	uint8_t outcome;            /* enum outcome; set early when the request is doomed before it starts */
