@@ -99,7 +99,7 @@ uint64_t tally_total(const struct tally *t, enum counter c)
 {
 	if ((unsigned)c >= COUNTER_MAX)
 		return 0;
-	uint64_t sum = counter_table[c].kind == COUNTER_KIND_SUM ? get64(&t->retired.counters[c]) : 0;
+	uint64_t sum = get64(&t->retired.counters[c]); /* of gauges always 0 */
 	uint32_t n = rows_ever_used(t);
 
 	for (uint32_t i = 0; i < n; i++)

@@ -205,7 +205,8 @@ void listeners_leave(struct master *m, const struct config *cfg)
 		char text[ADDR_TEXT_MAX];
 		if (l->n_fds == 0 || named_by(cfg, l))
 			continue;
-		log_notice("no longer listening on %s", addr_format(&l->actual, text));
+		if (l->n_committed)
+			log_notice("no longer listening on %s", addr_format(&l->actual, text));
 		close_sockets(m, l, 0);
 		free_if_unused(l);
 	}

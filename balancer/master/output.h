@@ -36,7 +36,7 @@ struct output_stream {
 	int fd; /* read end; -1: closed */
 	struct sink *sink;
 	struct lines lines;
-	struct event ev;
+	struct event ev, rest;
 };
 
 struct output {

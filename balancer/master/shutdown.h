@@ -51,7 +51,7 @@ static inline bool shutdown_begun(const struct shutdown *s)
 /* From here on no worker is started any more. */
 static inline bool shutdown_stops_workers(const struct shutdown *s)
 {
-	return s->phase == SHUTDOWN_WORKERS;
+	return s->phase == SHUTDOWN_WORKERS || s->at_once;
 }
 
 #endif

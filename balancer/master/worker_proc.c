@@ -98,7 +98,7 @@ static void log_last_lines(struct worker *w)
 	if (row)
 		snprintf(row->last_words, sizeof(row->last_words), "%s", w->served ? "" : w->exit_text);
 	for (uint32_t i = 0; i < w->output.tail.n; i++)
-		log_error("%s | %s", w->name, tail_line(&w->output.tail, i));
+		log_error("  %s%s", w->output.prefix, tail_line(&w->output.tail, i));
 }
 
 /* ---- the way up --------------------------------------------------------- */
