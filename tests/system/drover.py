@@ -146,7 +146,7 @@ class Drover:
 		self.wait(lambda: len([w for w in self.workers() if self.accepts(w)]) >= instances, 'all workers accept')
 		self.wait(self.answers, 'the public port answers')
 		workers = self.workers()
-		if workers and all(procs.command_line(w.pid).startswith(WORKER) for w in workers):
+		if workers and all('drover-worker --test' in procs.command_line(w.pid) for w in workers):
 			seen, total = set(), len(workers)
 			def all_seen():
 				seen.add(self.get('/instance').text)
@@ -237,6 +237,15 @@ class Drover:
 		self.wait(replaced, lambda: f'reload: workers were {old_workers}, are {self.workers()}; '
 					    f'balancers were {old_balancers}, are {self.balancers()}')
 		self.settle()
+
+	def wait_new_workers(self, old, instances=2):
+		"""Until none of the workers `old` is left, and so many others run."""
+		pids = {w.pid for w in old}
+
+		def replaced():
+			now = {w.pid for w in self.workers()}
+			return len(now) == instances and not now & pids
+		self.wait(replaced, lambda: f'workers were {old}, are {self.workers()}')
 
 	def kill_balancer(self, pid):
 		self.same_balancers = False

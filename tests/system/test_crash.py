@@ -35,20 +35,20 @@ def replaced(drover, old_pid, instance=0):
 	return lambda: [w for w in drover.workers() if w.instance == instance and w.pid != old_pid and drover.accepts(w)]
 
 
-@pytest.mark.parametrize('signum', [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize('signum', [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
 def test_worker_that_was_killed_is_replaced(running, signum):
 	old = running.worker(0)
 	old.kill(signum)
 	running.wait(replaced(running, old.pid), 'a successor', 5)
 	# The bundled worker takes SIGTERM as a wish and ends with 0; still nobody asked it to.
 	how = 'exit status 0' if signum == signal.SIGTERM else f'signal {int(signum)}'
-	running.wait_log(rf'app\.0\[{old.pid}\] ended: {how}')
+	running.wait_log(rf'app.*\b{old.pid}\b.* ended: {how}')
 	running.wait_serving(2)
 
 
 def test_worker_that_exits_is_replaced(running):
 	assert running.ask('POST', '/exit?code=7').status == 502
-	running.wait_log(r'app\.\d\[\d+\] ended: exit status 7')
+	running.wait_log(r'app.* ended: exit status 7')
 	running.wait_serving(2)
 
 

@@ -68,9 +68,9 @@ def test_listen_addresses(drover):
 	drover.clients.append(old)
 	assert old.ask(target='/instance').status == 200
 	drover.write_config(drover.config(listen=[f'127.0.0.1:{new}', f'127.0.0.1:{kept}']))
-	workers = {w.pid for w in drover.workers()}
+	workers = drover.workers()
 	drover.signal(signal.SIGHUP)
-	drover.wait(lambda: len(drover.workers()) == 2 and not workers & {w.pid for w in drover.workers()}, 'new workers')
+	drover.wait_new_workers(workers)
 	r = old.ask(target='/instance')
 	assert r.status == 200 and r.closes, 'who was connected is served once more'
 	for port in (kept, new):
@@ -93,17 +93,19 @@ def test_port_can_be_moved_away_and_back(drover):
 
 
 def test_request_in_flight_is_finished_and_its_connection_closed(running):
+	workers = running.workers()
 	busy = running.connect()
 	busy.request(target='/slow?ms=1500')
 	time.sleep(0.1)
 	running.signal(signal.SIGHUP)
 	r = busy.reply()
 	assert r.status == 200 and r.closes and busy.closed_within(2)
-	running.wait(lambda: len(running.workers()) == 2, 'two workers')
+	running.wait_new_workers(workers)
 
 
 def test_long_download_survives_several_reloads(drover):
 	drover.start()
+	workers = drover.workers()
 	c = drover.connect(timeout=30)
 	c.request(target='/drip?bytes=60&ms=50')
 	r = c.head()
@@ -114,7 +116,8 @@ def test_long_download_survives_several_reloads(drover):
 		time.sleep(0.5)
 	assert got + sum(map(len, pieces)) == 60
 	c.close()
-	drover.wait(lambda: len(drover.workers()) == 2 and len(drover.balancers()) == 1, 'settled')
+	drover.wait_new_workers(workers)
+	drover.wait(lambda: len(drover.balancers()) == 1, 'one generation')
 	drover.settle()
 
 
@@ -123,7 +126,7 @@ def test_tunnel_survives_a_reload(drover):
 	c = drover.connect()
 	c.request(target='/upgrade', headers=(('Connection', 'upgrade'), ('Upgrade', 'echo')))
 	assert c.head().status == 101
-	old = set(drover.balancers())
+	old, workers = set(drover.balancers()), drover.workers()
 	drover.signal(signal.SIGHUP)
 	drover.wait(lambda: set(drover.balancers()) - old, 'a new generation')
 	for _ in range(10):
@@ -132,19 +135,20 @@ def test_tunnel_survives_a_reload(drover):
 		time.sleep(0.05)
 	c.close()
 	drover.wait(lambda: not old & set(drover.balancers()), 'the old generation has ended')
-	drover.wait(lambda: len(drover.workers()) == 2, 'two workers')
+	drover.wait_new_workers(workers)
 	drover.wait_serving(2)
 
 
 def test_idle_connection_is_served_once_more(running):
 	"""It is not cut under the client's next request: that one is answered, and closed politely."""
+	workers = running.workers()
 	idle = [running.connect() for _ in range(5)]
 	for c in idle:
 		assert not c.ask(target='/instance').closes
 	old = set(running.balancers())
 	running.signal(signal.SIGHUP)
-	running.wait(lambda: set(running.balancers()) - old and
-		     len([w for w in running.workers() if running.accepts(w)]) == 2, 'a new generation')
+	running.wait(lambda: set(running.balancers()) - old, 'a new generation')
+	running.wait_new_workers(workers)
 	time.sleep(0.7)  # long after the change
 	for c in idle:
 		assert not c.closed_within(0.01)
@@ -158,11 +162,11 @@ def test_idle_connection_of_an_old_generation_ends_by_its_idle_time(drover):
 	drover.start(drover.config(timeouts={'idle': '2s'}))
 	c = drover.connect()
 	c.ask(target='/instance')
-	old = set(drover.balancers())
+	old, workers = set(drover.balancers()), drover.workers()
 	drover.signal(signal.SIGHUP)
 	assert c.closed_within(8), 'closed in silence'
 	drover.wait(lambda: not old & set(drover.balancers()), 'the old balancer has ended')
-	drover.wait(lambda: len(drover.workers()) == 2, 'two workers')
+	drover.wait_new_workers(workers)
 	drover.wait_serving(2)
 
 
@@ -187,9 +191,9 @@ def test_steady_clients_notice_nothing(drover, steady):
 	clients = [steady(address, '/instance'), steady(address, '/instance', keep_alive=False, threads=2),
 		   steady(address, '/echo', method='POST', body=b'x' * 2000, threads=2)]
 	for _ in range(3):
-		old = {w.pid for w in drover.workers()}
+		old = drover.workers()
 		drover.signal(signal.SIGHUP)
-		drover.wait(lambda: len(drover.workers()) == 2 and not old & {w.pid for w in drover.workers()}, 'replaced')
+		drover.wait_new_workers(old)
 	for s in clients:
 		s.stop()
 		assert not s.failures, s.failures[:5]
