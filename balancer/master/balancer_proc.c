@@ -202,7 +202,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	bool clean = si.si_code == CLD_EXITED && si.si_status == 0;
 	bool ordered = si.si_code == CLD_EXITED && si.si_status <= 1;
 	log_end(b, &si, told && ordered);
-	if (told && !clean)
+	if (told && !clean && b->ready) /* one that never served has cut nobody */
 		shutdown_on_forced(m);
 	close_process(b);
 	master_reap_strangers(m);
