@@ -373,7 +373,9 @@ static void on_writable(struct client *c)
 		return;
 	}
 	if (c->conn.out.bytes) {
-		if (sent && deadline_running(&c->deadline))
+		if (sent && c->request)
+			request_on_client_took(c->request);
+		else if (sent)
 			client_await_writable(c);
 		return;
 	}

@@ -37,6 +37,7 @@
 #define PICKS_MAX 32 /* connections tried for one request before it waits or gives up */
 
 static void pick_worker(struct request *r);
+static void set_clocks(struct request *r);
 static bool send_head(struct request *r, struct upstream *up);
 static void on_reply_head(struct request *r, char *rest, size_t n_rest);
 static void relay(struct request *r, struct iovec *head, char *p, size_t n);
@@ -258,20 +259,39 @@ static bool send_head(struct request *r, struct upstream *up)
 	return true;
 }
 
+/* Whose clock runs: that of each side that has to act next.  Call after any
+ * progress; there is no state between SEND and DONE in which no clock runs. */
+static void set_clocks(struct request *r)
+{
+	struct client *c = r->client;
+	struct upstream *up = r->upstream;
+	bool behind = c->conn.out.bytes > 0;
+	bool owing = !stream_ended(&r->to_worker) && !up->conn.out.bytes && !up->conn.broken;
+	if (behind)
+		client_await_writable(c);
+	else if (owing)
+		client_await_body(c);
+	else
+		deadline_stop(&c->deadline);
+	if (owing || r->pausing_reply)
+		deadline_stop(&up->deadline);
+	else
+		deadline_start(&up->deadline, &r->proxy->response_wait);
+}
+
 void request_on_upstream_sent(struct request *r)
 {
 	if (r->state == REQ_TUNNEL)
 		tunnel_touch(r);
-	else if (!r->client->conn.out.bytes)
-		deadline_start(&r->upstream->deadline, &r->proxy->response_wait);
+	else
+		set_clocks(r);
 }
 
-/* The worker has all we had: it is the client's turn, and its clock that runs. */
+/* The worker has all we had: it is the client's turn. */
 static void await_body(struct request *r)
 {
-	deadline_stop(&r->upstream->deadline);
 	client_read_on(r->client);
-	client_await_body(r->client);
+	set_clocks(r);
 }
 
 void request_on_upstream_drained(struct request *r)
@@ -314,18 +334,11 @@ size_t request_on_client_bytes(struct request *r, char *p, size_t n)
 		answer_self(r, OUTCOME_NO_RESOURCES, HTTP_RULE_NONE);
 		return piece.used;
 	}
-	if (sent)
-		request_on_upstream_sent(r);
-	if (e != ERR_OK || up->conn.out.bytes) {
-		/* Full: wait for the worker.  Broken: it may have answered before it closed
-		 * (an early 413); its read event will tell. */
+	/* Full: wait for the worker.  Broken: it may have answered before it closed (an
+	 * early 413); its read event will tell. */
+	if (e != ERR_OK || up->conn.out.bytes)
 		client_read_off(r->client);
-		deadline_stop(&r->client->deadline);
-	} else if (piece.ended) {
-		deadline_stop(&r->client->deadline);
-	} else {
-		await_body(r);
-	}
+	set_clocks(r);
 	return piece.used;
 }
 
@@ -462,11 +475,8 @@ static void pace_reply(struct request *r)
 	if (r->client->conn.out.bytes) {
 		r->pausing_reply = true;
 		upstream_read_off(r->upstream);
-		deadline_stop(&r->upstream->deadline);
-		client_await_writable(r->client);
-	} else {
-		deadline_start(&r->upstream->deadline, &r->proxy->response_wait);
 	}
+	set_clocks(r);
 }
 
 /* Body bytes of the reply, behind `head` when that is still to go. */
@@ -503,19 +513,23 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 	pace_reply(r);
 }
 
+void request_on_client_took(struct request *r)
+{
+	if (r->state == REQ_TUNNEL)
+		tunnel_touch(r);
+	else if (r->upstream)
+		set_clocks(r);
+}
+
 void request_on_client_drained(struct request *r)
 {
+	request_on_client_took(r);
 	if (r->state == REQ_TUNNEL) {
 		tunnel_on_client_drained(r);
-		return;
-	}
-	if (!r->pausing_reply)
-		return;
-	r->pausing_reply = false;
-	deadline_stop(&r->client->deadline);
-	if (r->state == REQ_REPLY) {
-		deadline_start(&r->upstream->deadline, &r->proxy->response_wait);
+	} else if (r->pausing_reply) {
+		r->pausing_reply = false;
 		upstream_read_on(r->upstream);
+		set_clocks(r);
 	}
 }
 

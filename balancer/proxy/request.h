@@ -74,7 +74,8 @@ void request_go(struct request *r);
 /* From the client side. */
 bool request_wants_bytes(const struct request *r);  /* body or tunnel: the client's bytes are ours now */
 size_t request_on_client_bytes(struct request *r, char *p, size_t n); /* returns how many were used */
-void request_on_client_drained(struct request *r);  /* what we held for the client is gone */
+void request_on_client_took(struct request *r);     /* some of what we held for the client is gone */
+void request_on_client_drained(struct request *r);  /* all of it is gone */
 void request_on_client_gone(struct request *r);     /* reset or stalled: gives up; the client is closed too */
 void request_on_client_eof(struct request *r);      /* end of file where bytes were wanted */
 void request_cut(struct request *r);                /* a shutdown or tunnel timeout ends it and the client, now */
