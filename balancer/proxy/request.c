@@ -344,12 +344,13 @@ size_t request_on_client_bytes(struct request *r, char *p, size_t n)
 
 /* ---- the reply's head ---- */
 
-/* An interim reply (RFC 9110 15.2): relayed to clients that know them. */
+/* An interim reply (RFC 9110 15.2): relayed to clients that know them, and not kept
+ * for one that has not even taken the last one. */
 static bool relay_interim(struct request *r)
 {
 	struct proxy *p = r->proxy;
 	tally_inc(p->row, COUNTER_replies_1xx);
-	if (r->minor == 0)
+	if (r->minor == 0 || r->client->conn.out.bytes)
 		return true;
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	rewrite_reply(r, &p->reply_head, &o);
