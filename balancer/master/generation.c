@@ -139,7 +139,7 @@ enum err generation_start(struct master *m, struct config_ref *config,
 	if (e) {
 		/* Those that stand already hold no client yet, or finish with it. */
 		if (!list_empty(&g->balancers)) {
-			generation_abandon(g);
+			generation_abandon(g, false);
 		} else {
 			free_generation(g);
 			listeners_rollback(m);
@@ -214,13 +214,13 @@ void generation_drain(struct generation *g, enum drain_level level)
 		go(g, GENERATION_GONE);
 }
 
-void generation_abandon(struct generation *g)
+void generation_abandon(struct generation *g, bool in_peace)
 {
 	struct master *m = g->m;
 
 	list_each(it, &g->balancers) {
 		struct balancer *b = list_entry(it, struct balancer, link);
-		if (!b->ready)
+		if (!b->ready && !in_peace)
 			balancer_kill(b); /* it may hang, and holds nothing */
 	}
 	g->logs = NULL;
