@@ -450,9 +450,10 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 	bool unread = !stream_ended(&r->to_worker);
 	r->status = h->status;
 	r->worker_keep_alive = h->keep_alive;
-	/* A body that the worker refused to read will not be read by us either. */
+	/* A body that the worker did not want will not be read by us either; below 300 it
+	 * may be answering while it reads. */
 	r->close = !r->keep_alive || out == HTTP_BODY_CLOSE || p->drain != DRAIN_NONE ||
-		   r->client->eof || (unread && h->status >= 400);
+		   r->client->eof || (unread && h->status >= 300);
 	stream_init(&r->to_client, h->framing, h->length, 0, out);
 	pick_answered(p, r->upstream->slot);
 
