@@ -235,6 +235,10 @@ static bool send_head(struct request *r, struct upstream *up)
 	size_t sent = 0;
 	upstream_assign(up, r);
 	enum err e = conn_write(&up->conn, &p->blocks, &iov, 1, &sent);
+	if (e == ERR_NOMEM) { /* part of it may be out */
+		answer_self(r, OUTCOME_NO_RESOURCES, HTTP_RULE_NONE);
+		return true;
+	}
 	if (e != ERR_OK) {
 		bool reused = up->reused;
 		uint16_t slot = up->slot;
