@@ -75,9 +75,10 @@ static void put_request_line(struct http_out *o, const struct block *b, const st
 	http_out_text(o, " ");
 	http_out_slice(o, h->path);
 	kept->line.n = (uint32_t)(o->p - b->bytes) - kept->line.at;
-	/* Host first, as RFC 9110 7.2 advises; empty when a 1.0 client named none. */
+	/* Host first, as RFC 9110 7.2 advises.  A 1.0 client may name none; many
+	 * servers refuse an empty one, so that some name has to stand there. */
 	http_out_text(o, " HTTP/1.1\r\nHost: ");
-	http_out_slice(o, h->host);
+	http_out_slice(o, h->host.n ? h->host : SLICE("localhost"));
 	http_out_text(o, "\r\n");
 }
 
