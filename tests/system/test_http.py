@@ -232,7 +232,7 @@ def test_connection_close_is_obeyed(running):
 def test_worker_that_closes_after_each_reply(running):
 	with running.connect() as c:
 		for method, body in (('GET', None), ('POST', b'x')) * 5:
-			r = c.ask(method, '/close', body=body)
+			r = c.ask(method, '/close?answer=1', body=body)
 			assert r.status == 200 and not r.closes
 
 
