@@ -91,10 +91,10 @@ static void test_reply_fields(void **state)
 /* Methods that http-parser has rules for, or does not know, or knows and we do not. */
 static void test_methods(void **state)
 {
-	static const char *const names[] = { "GET",     "HEAD",   "POST",  "PUT",      "DELETE",
-					     "OPTIONS", "PATCH",  "QUERY", "PROPFIND", "M-SEARCH",
-					     "SOURCE",  "X",      "HTTP",  "POSTPOST", "P",
-					     "~",       "NOTIFY", "get" };
+	static const char names[][9] = { "GET",     "HEAD",   "POST",  "PUT",      "DELETE",
+					 "OPTIONS", "PATCH",  "QUERY", "PROPFIND", "M-SEARCH",
+					 "SOURCE",  "X",      "HTTP",  "POSTPOST", "P",
+					 "~",       "NOTIFY", "get" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
