@@ -98,7 +98,7 @@ static void test_methods(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char text[128];
+		char text[256];
 		enum http_rule rule;
 		snprintf(text, sizeof(text),
 			 "%s /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", names[i]);
