@@ -630,7 +630,7 @@ void request_on_client_gone(struct request *r)
 	struct client *c = r->client;
 	tally_inc(r->proxy->row, COUNTER_client_aborts);
 	finish(r, OUTCOME_CLIENT_GONE);
-	client_abort(c, false);
+	client_abort(c, true); /* it may have stalled, not left: a reply that is cut must show */
 }
 
 /* Bytes were wanted and the client said it has no more. */
