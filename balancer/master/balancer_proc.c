@@ -24,6 +24,10 @@
 #include "common/log.h"
 #include "common/mem.h"
 
+#define HUNG_US 30000000 /* without the ACK it owes */
+#define MESSAGES_A_TURN 64
+#define MESSAGES_LEFT 4096 /* in the channel of one that has ended: more than it holds */
+
 /* One that had been ready is replaced at once, unless it ends more often than
  * anybody kills by hand: then it is the start that kills it, or the traffic. */
 #define ENDS_FORGIVEN 5
@@ -106,6 +110,7 @@ static bool hear_ack(struct balancer *b, uint64_t version)
 	if ((version & 1) || version > newest || version < b->acked)
 		return false;
 	b->acked = version;
+	b->behind_since_us = version < b->generation->m->told_version ? master_now_us() : 0;
 	return true;
 }
 
@@ -131,15 +136,13 @@ static bool hear(struct balancer *b, const struct msg *message)
 	}
 }
 
-static void on_message(evutil_socket_t fd, short what, void *arg)
+/* At most `most` messages, so that a talkative one does not keep the others waiting. */
+static void hear_some(struct balancer *b, unsigned most)
 {
-	struct balancer *b = arg;
 	struct msg message;
 	int rider;
 
-	(void)fd;
-	(void)what;
-	while (b->channel >= 0) {
+	while (b->channel >= 0 && most-- > 0) {
 		enum err e = msg_recv(b->channel, MSG_UP, &message, &rider);
 		if (e == ERR_AGAIN)
 			return;
@@ -155,6 +158,13 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 	}
+}
+
+static void on_message(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	hear_some(arg, MESSAGES_A_TURN);
 }
 
 /* ---- its end ------------------------------------------------------------ */
@@ -197,12 +207,12 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	if (waitid(P_PID, (id_t)b->pid, &si, WEXITED | WNOHANG) != 0 || si.si_pid == 0)
 		return;
 	/* What it said last counts: STOPPED, or the ACK that somebody waits for. */
-	on_message(-1, 0, b);
+	hear_some(b, MESSAGES_LEFT);
 	bool told = b->generation->drain != DRAIN_NONE;
 	bool clean = si.si_code == CLD_EXITED && si.si_status == 0;
 	bool ordered = si.si_code == CLD_EXITED && si.si_status <= 1;
 	log_end(b, &si, told && ordered);
-	if (told && !clean && b->ready) /* one that never served has cut nobody */
+	if (told && !clean)
 		shutdown_on_forced(m);
 	close_process(b);
 	master_reap_strangers(m);
@@ -285,6 +295,7 @@ static enum err start_process(struct balancer *b)
 	/* A child reads the roster after its fork: it knows this version at least. */
 	master_publish(m);
 	b->acked = slots_version(&m->slots);
+	b->behind_since_us = 0;
 	b->ready = b->stopped = b->killed = b->tell_roster = false;
 	enum err e = tally_claim(m->tally, &b->row);
 	if (e)
@@ -400,10 +411,12 @@ void balancers_tell_roster(struct master *m)
 	m->told_version = version;
 	each_balancer(m, it) {
 		struct balancer *b = list_entry(it, struct balancer, link);
-		if (b->acked < version) {
-			b->tell_roster = true;
-			tell(b);
-		}
+		if (b->pid == 0 || b->acked >= version)
+			continue;
+		if (b->behind_since_us == 0)
+			b->behind_since_us = master_now_us();
+		b->tell_roster = true;
+		tell(b);
 	}
 }
 
@@ -430,4 +443,19 @@ void balancers_kill_all(struct master *m)
 {
 	each_balancer(m, it)
 		balancer_kill(list_entry(it, struct balancer, link));
+}
+
+void balancers_kill_hung(struct master *m)
+{
+	uint64_t now = master_now_us();
+
+	each_balancer(m, it) {
+		struct balancer *b = list_entry(it, struct balancer, link);
+		if (b->pid == 0 || b->killed || b->behind_since_us == 0 ||
+		    now - b->behind_since_us < HUNG_US)
+			continue;
+		log_error("balancer %u (pid %d) has not answered for %d s: killing it", b->index,
+			  (int)b->pid, HUNG_US / 1000000);
+		balancer_kill(b);
+	}
 }

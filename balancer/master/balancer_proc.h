@@ -25,6 +25,7 @@ struct balancer {
 	int pidfd, channel;
 	uint32_t row;            /* of the tally */
 	uint64_t acked;          /* newest roster version that it is known to follow */
+	uint64_t behind_since_us; /* it owes us an ACK since then; 0: it does not */
 	bool ready, stopped, killed;
 
 	/* What it is still to be told; each kind keeps only the newest. */
@@ -55,5 +56,7 @@ void balancers_reopen(struct master *m, enum log_kind which);
 /* Whether every living balancer follows `version`. */
 bool balancers_follow(const struct master *m, uint64_t version);
 void balancers_kill_all(struct master *m);
+/* Kills those that have not answered for half a minute: they hang. */
+void balancers_kill_hung(struct master *m);
 
 #endif

@@ -81,8 +81,14 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (g->state == GENERATION_LOADING)
-		reload_failed(g, "not all balancers were ready within 10 s");
+	if (g->state != GENERATION_LOADING)
+		return;
+	list_each(it, &g->balancers) {
+		struct balancer *b = list_entry(it, struct balancer, link);
+		if (!b->ready)
+			balancer_kill(b); /* it hangs, and holds nothing */
+	}
+	reload_failed(g, "not all balancers were ready within 10 s");
 }
 
 static struct generation *new_generation(struct master *m, struct config_ref *config)
@@ -139,7 +145,7 @@ enum err generation_start(struct master *m, struct config_ref *config,
 	if (e) {
 		/* Those that stand already hold no client yet, or finish with it. */
 		if (!list_empty(&g->balancers)) {
-			generation_abandon(g, false);
+			generation_abandon(g);
 		} else {
 			free_generation(g);
 			listeners_rollback(m);
@@ -214,17 +220,10 @@ void generation_drain(struct generation *g, enum drain_level level)
 		go(g, GENERATION_GONE);
 }
 
-void generation_abandon(struct generation *g, bool in_peace)
+void generation_abandon(struct generation *g)
 {
-	struct master *m = g->m;
-
-	list_each(it, &g->balancers) {
-		struct balancer *b = list_entry(it, struct balancer, link);
-		if (!b->ready && !in_peace)
-			balancer_kill(b); /* it may hang, and holds nothing */
-	}
 	g->logs = NULL;
-	listeners_rollback(m);
+	listeners_rollback(g->m);
 	generation_drain(g, DRAIN_RELOAD);
 }
 

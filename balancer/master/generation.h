@@ -66,9 +66,9 @@ void generation_serve(struct generation *g);
 /* Raises the drain level of all its balancers; DRAIN_RELOAD at least. */
 void generation_drain(struct generation *g, enum drain_level level);
 
-/* Gives up one that is LOADING: those that may hold connections finish them;
- * those that are not ready are killed, unless `in_peace`: then they drain too. */
-void generation_abandon(struct generation *g, bool in_peace);
+/* Gives up one that is LOADING.  All of it is drained, also what has not said
+ * READY yet: that may be on its way, and behind it the first clients. */
+void generation_abandon(struct generation *g);
 
 /* Frees those that are GONE; at the end of a turn. */
 void generations_sweep(struct master *m);

@@ -199,6 +199,7 @@ static void end_turn(struct master *m)
 	shutdown_turn(m);
 	master_publish(m);
 	balancers_tell_roster(m);
+	balancers_kill_hung(m);
 	free_buried(m);
 }
 

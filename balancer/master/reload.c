@@ -132,7 +132,7 @@ void reload_ask(struct master *m, const char *why)
 	}
 	if (m->loading)
 		log_notice("%s: giving up generation %u, which is not ready yet", why, m->loading->number);
-	reload_cancel(m, false);
+	reload_cancel(m);
 	load(m, why);
 }
 
@@ -173,22 +173,22 @@ void reload_failed(struct generation *g, const char *why)
 
 	if (m->booting) {
 		logs_complain(&m->logs, "cannot start: %s", why);
-		generation_abandon(g, false);
+		generation_abandon(g);
 		m->loading = NULL;
 		shutdown_abort(m);
 		return;
 	}
 	log_error("generation %u failed: %s; nothing has changed", g->number, why);
-	generation_abandon(g, false);
+	generation_abandon(g);
 	drop_pending(m);
 }
 
-void reload_cancel(struct master *m, bool in_peace)
+void reload_cancel(struct master *m)
 {
 	struct generation *g = m->loading;
 
 	if (!g)
 		return;
-	generation_abandon(g, in_peace);
+	generation_abandon(g);
 	drop_pending(m);
 }

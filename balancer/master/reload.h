@@ -2,8 +2,6 @@
 #ifndef DROVER_MASTER_RELOAD_H
 #define DROVER_MASTER_RELOAD_H
 
-#include <stdbool.h>
-
 #include "balancer/config/config.h"
 #include "common/base.h"
 #include "common/err.h"
@@ -24,8 +22,7 @@ void reload_commit(struct generation *g);
 /* They will not be: everything stays as it was; at the first start: the end. */
 void reload_failed(struct generation *g, const char *why);
 
-/* Whatever is loading is given up.  `in_peace`: what is not ready yet is drained
- * like the rest, as a shutdown does, whose limits end what hangs; else killed. */
-void reload_cancel(struct master *m, bool in_peace);
+/* Whatever is loading is given up: drained, like an older one. */
+void reload_cancel(struct master *m);
 
 #endif

@@ -76,7 +76,7 @@ static void begin_drain(struct master *m)
 
 	s->phase = SHUTDOWN_DRAINING;
 	s->drain_us = master_now_us();
-	reload_cancel(m, true);
+	reload_cancel(m);
 	listeners_leave(m, NULL);
 	drain_all(m, DRAIN_SHUTDOWN);
 	say_count(m);
@@ -142,7 +142,7 @@ static void end_at_once(struct master *m)
 	s->at_once = s->forced = true;
 	if (s->phase < SHUTDOWN_DRAINING) {
 		s->phase = SHUTDOWN_DRAINING;
-		reload_cancel(m, false);
+		reload_cancel(m);
 		listeners_leave(m, NULL);
 		drain_all(m, DRAIN_HARD);
 	}
