@@ -86,6 +86,10 @@ static void on_channel(evutil_socket_t channel, short what, void *arg)
 		}
 		if (e == ERR_AGAIN)
 			return;
+		if (e == ERR_FD_LIMIT) { /* the message was REOPEN: the old log goes on */
+			log_error("cannot take a new log file: out of file descriptors");
+			continue;
+		}
 		/* The master is gone: finish what there is, by our own clock. */
 		log_warn("the master has ended; draining");
 		event_del(p->channel_event);
