@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "balancer/board/roster.h"
 #include "common/fd.h"
@@ -166,8 +167,10 @@ static void test_reader_never_sees_half_a_change(void **state)
 	pid_t writer = fork();
 
 	(void)state;
-	if (writer == 0)
+	if (writer == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed assertion below would leave it writing */
 		_exit(keep_writing(r));
+	}
 	for (int reads = 0; reads < 3000 || distinct < 20; reads++) {
 		uint64_t version = roster_read(r, &copy);
 		if (version == 0)
