@@ -240,8 +240,12 @@ static void take_head(struct client *c, char *p, size_t n, bool in_input)
 
 void client_resume(struct client *c)
 {
-	if (c->state != CLIENT_IDLE || !c->input)
+	if (c->state != CLIENT_IDLE)
 		return;
+	if (!c->input) {
+		client_end_idle(c);
+		return;
+	}
 	c->seen = 0;
 	take_head(c, c->input->bytes + c->input->start, block_used(c->input), true);
 	if (c->state == CLIENT_HEAD || c->state == CLIENT_IDLE)
@@ -252,11 +256,18 @@ void client_resume(struct client *c)
 
 /* ---- between requests ---- */
 
+/* client_resume() between turns; harmless when that is due already. */
+static void look_again(struct client *c)
+{
+	list_remove(&c->resume);
+	list_push_back(&c->proxy->resumable, &c->resume);
+}
+
 static void become_idle(struct client *c)
 {
 	set_state(c, CLIENT_IDLE);
 	if (c->input) {
-		list_push_back(&c->proxy->resumable, &c->resume);
+		look_again(c);
 		return;
 	}
 	if (c->eof) {
@@ -265,6 +276,9 @@ static void become_idle(struct client *c)
 	}
 	client_read_on(c);
 	deadline_start(&c->deadline, &c->proxy->idle_wait);
+	/* Its last answer was on the way when the shutdown came. */
+	if (c->proxy->drain >= DRAIN_SHUTDOWN)
+		look_again(c);
 }
 
 void client_request_done(struct client *c, bool close, bool unread)
@@ -303,8 +317,8 @@ static void on_request_bytes(struct client *c, char *p, size_t n)
 		return;
 	}
 	client_read_off(c);
-	if (c->state == CLIENT_IDLE && !list_linked(&c->resume))
-		list_push_back(&c->proxy->resumable, &c->resume);
+	if (c->state == CLIENT_IDLE)
+		look_again(c);
 }
 
 static void on_end_of_file(struct client *c)

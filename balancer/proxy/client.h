@@ -65,7 +65,8 @@ void client_read_off(struct client *c);
  * never asked for anything yet gets a moment: its request may be on the way. */
 void client_end_idle(struct client *c);
 
-/* Looks at buffered bytes; called between turns for clients in proxy->resumable. */
+/* Looks at buffered bytes, or ends it when a shutdown left it idle; called between
+ * turns for clients in proxy->resumable. */
 void client_resume(struct client *c);
 
 /* Starts the wait that fits: the client must send (body), or take bytes (stall). */

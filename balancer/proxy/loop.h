@@ -80,7 +80,7 @@ struct proxy {
 	struct block_pool blocks;
 	struct list clients;           /* every client connection */
 	uint32_t n_clients;
-	struct list resumable;         /* clients with buffered bytes to look at between turns */
+	struct list resumable;         /* clients to look at between turns: client_resume() */
 	struct list graves;            /* dead objects, freed between turns */
 	bool turn_open;                /* the clock was read in this turn */
 
