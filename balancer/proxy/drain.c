@@ -3,7 +3,7 @@
  *   RELOAD    accept no more; every further answer says Connection: close
  *   SHUTDOWN  the same, and idle connections end now
  *   SOFT      idle and finished ones are closed hard
- *   HARD      all are; each of these makes the exit status 1
+ *   HARD      all are; one with something unfinished makes the exit status 1
  */
 #include "balancer/proxy/client.h"
 #include "balancer/proxy/loop.h"
@@ -15,8 +15,10 @@ static void end_client(struct client *c, enum drain_level level)
 {
 	struct proxy *p = c->proxy;
 	if (level == DRAIN_HARD) {
-		tally_inc(p->row, COUNTER_connections_forced);
-		p->forced = true;
+		if (c->input || (c->state != CLIENT_IDLE && c->state != CLIENT_LINGER)) {
+			tally_inc(p->row, COUNTER_connections_forced);
+			p->forced = true;
+		}
 		if (c->request)
 			request_cut(c->request);
 		else
