@@ -1,0 +1,122 @@
+/* Scenarios as tables of steps, and the ways in which each is run:
+ *
+ *   straight           every expectation must come true
+ *   without memory     once for each n: the n-th allocation fails
+ *   client or worker gone   once for each n: that side closes, or resets, after
+ *                      the n-th turn in which the balancer did something
+ *
+ * In the latter runs a step whose time does not come is passed over; what must
+ * hold in every run is checked by rig_stop() and by the rules in script.c. */
+#ifndef DROVER_TESTS_SCRIPT_H
+#define DROVER_TESTS_SCRIPT_H
+
+#include "flow/rig.h"
+
+enum act {
+	ACT_CONNECT = 0,
+	ACT_SEND,        /* text, n times */
+	ACT_FILL,        /* n bytes of the pattern */
+	ACT_EXPECT,      /* the text comes; everything up to its end is taken */
+	ACT_PATTERN,     /* n bytes of the pattern come next */
+	ACT_ENDS,        /* the other side ends it with a FIN, nothing before it */
+	ACT_BREAKS,      /* ... with a RST, or a FIN on a Unix socket */
+	ACT_SILENCE,     /* nothing comes */
+	ACT_NEVER,       /* this connection is not made */
+	ACT_AT,          /* connection `who` was made to worker n */
+	ACT_SHUT, ACT_CLOSE, ACT_RESET,
+	ACT_DEAF, ACT_HEAR,
+	ACT_TICK,        /* n ms pass */
+	ACT_DOOR,        /* worker `who`: enum rig_door n */
+	ACT_ROSTER,      /* worker `who`: enum worker_state n */
+	ACT_REPLACE,     /* worker `who` */
+	ACT_COMING,      /* n workers */
+	ACT_DRAIN,       /* enum drain_level n */
+	ACT_ORPHAN,
+	ACT_COUNT,       /* counter `who` is n */
+	ACT_ACKED,       /* the latest roster was acknowledged */
+	ACT_STOPPED,     /* the listeners are closed, the master was told */
+	ACT_DRAINED,     /* the balancer has finished; `n`: whether it had to force */
+	ACT_LOG,         /* text is in the access log */
+	ACT_REOPEN,      /* the master sends a new descriptor for the access log */
+	ACT_FD_LIMIT,    /* only n more descriptors can be opened; -1: as many as before */
+	ACT_MAX
+};
+
+struct step {
+	enum act act;
+	unsigned who;
+	long long n;
+	const char *text;
+};
+
+/* Who: clients C0.., connections to workers S0.. in the order in which they were made. */
+#define CONN_BASE 100u
+#define C0 0u
+#define C1 1u
+#define C2 2u
+#define C3 3u
+#define S0 (CONN_BASE + 0u)
+#define S1 (CONN_BASE + 1u)
+#define S2 (CONN_BASE + 2u)
+#define S3 (CONN_BASE + 3u)
+#define S4 (CONN_BASE + 4u)
+#define S5 (CONN_BASE + 5u)
+
+#define CONNECT(c) { ACT_CONNECT, (c), 0, NULL }
+#define SEND(p, bytes) { ACT_SEND, (p), 1, (bytes) }
+#define SEND_TIMES(p, times, bytes) { ACT_SEND, (p), (times), (bytes) }
+#define FILL(p, bytes) { ACT_FILL, (p), (bytes), NULL }
+#define EXPECT(p, bytes) { ACT_EXPECT, (p), 0, (bytes) }
+#define PATTERN(p, bytes) { ACT_PATTERN, (p), (bytes), NULL }
+#define ENDS(p) { ACT_ENDS, (p), 0, NULL }
+#define BREAKS(p) { ACT_BREAKS, (p), 0, NULL }
+#define SILENCE(p) { ACT_SILENCE, (p), 0, NULL }
+#define NEVER(p) { ACT_NEVER, (p), 0, NULL }
+#define AT(p, worker) { ACT_AT, (p), (worker), NULL }
+#define SHUT(p) { ACT_SHUT, (p), 0, NULL }
+#define CLOSE(p) { ACT_CLOSE, (p), 0, NULL }
+#define RESET(p) { ACT_RESET, (p), 0, NULL }
+#define DEAF(p) { ACT_DEAF, (p), 0, NULL }
+#define HEAR(p) { ACT_HEAR, (p), 0, NULL }
+#define TICK(ms) { ACT_TICK, 0, (ms), NULL }
+#define DOOR(worker, door) { ACT_DOOR, (worker), RIG_##door, NULL }
+#define ROSTER(worker, state) { ACT_ROSTER, (worker), WORKER_##state, NULL }
+#define REPLACE(worker) { ACT_REPLACE, (worker), 0, NULL }
+#define COMING(count) { ACT_COMING, 0, (count), NULL }
+#define DRAIN(level) { ACT_DRAIN, 0, DRAIN_##level, NULL }
+#define ORPHAN { ACT_ORPHAN, 0, 0, NULL }
+#define COUNT(counter, count) { ACT_COUNT, COUNTER_##counter, (count), NULL }
+#define ACKED { ACT_ACKED, 0, 0, NULL }
+#define STOPPED { ACT_STOPPED, 0, 0, NULL }
+#define DRAINED(forced) { ACT_DRAINED, 0, (forced), NULL }
+#define LOG(line) { ACT_LOG, 0, 0, (line) }
+#define REOPEN { ACT_REOPEN, 0, 0, NULL }
+#define FD_LIMIT(more) { ACT_FD_LIMIT, 0, (more), NULL }
+
+/* Messages that most scripts use. */
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+#define POST(path, length) \
+	"POST " path " HTTP/1.1\r\nHost: a\r\nContent-Length: " #length "\r\n\r\n"
+#define POST_CHUNKED(path) \
+	"POST " path " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define OK(length) "HTTP/1.1 200 OK\r\nContent-Length: " #length "\r\n\r\n"
+#define OK_CHUNKED "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+struct scenario {
+	const char *name;
+	struct rig_setup setup;
+	const struct step *steps;
+	size_t n_steps;
+	bool straight_only;  /* why is said beside it */
+	bool unframed;       /* what clients get cannot be split into replies: HEAD */
+	size_t until_close;  /* bytes of a body that ends with the connection, when whole */
+};
+
+#define SCENARIO(steps_of, ...) \
+	{ .name = #steps_of, .steps = (steps_of), .n_steps = ARRAY_LEN(steps_of), __VA_ARGS__ }
+
+/* The main function of each program: runs all `scenarios` in all ways; with `only`,
+ * those whose names match it (with * and ?). */
+int script_main(const struct scenario *scenarios, size_t n, const char *only);
+
+#endif
