@@ -22,7 +22,7 @@
 
 #define ROSTER_SLOTS 1024
 #define ROSTER_APPS 64
-#define ROSTER_STAMP 0x64726f7601u /* "drov" and the layout's number */
+#define ROSTER_STAMP 0x64726f7602u /* "drov" and the layout's number */
 
 enum worker_state {
 #define WSTATE(name, text) WORKER_##name,
@@ -42,6 +42,7 @@ struct roster_app {
 
 struct roster_slot {
 	uint64_t epoch;       /* never repeats; 0 = never used */
+	uint64_t up_since_us; /* monotonic clock; 0: not UP yet, or not started by us */
 	uint64_t start_ticks; /* proc_start_ticks() of pid: names the process for ever */
 	int32_t pid;          /* 0 for servers we did not start */
 	uint32_t app_id;

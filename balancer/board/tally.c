@@ -108,6 +108,19 @@ uint64_t tally_total(const struct tally *t, enum counter c)
 	return sum;
 }
 
+uint64_t tally_requests(const struct tally *t, uint32_t slot)
+{
+	uint32_t n = rows_ever_used(t);
+
+	if (slot >= ROSTER_SLOTS)
+		return 0;
+	uint64_t sum = get64(&t->retired.workers[slot].requests);
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += get64(&t->rows[i].workers[slot].requests);
+	return sum;
+}
+
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot)
 {
 	uint32_t sum = 0, n = rows_ever_used(t);

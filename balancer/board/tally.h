@@ -69,6 +69,7 @@ void tally_retire(struct tally *t, uint32_t row);
 /* Readers: over all live rows, and for SUM counters the retired one. `slot` below ROSTER_SLOTS. */
 uint64_t tally_total(const struct tally *t, enum counter c);
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot);
+uint64_t tally_requests(const struct tally *t, uint32_t slot); /* sent to its occupants so far */
 
 /* The owner of a row; the load and the store need not be one instruction. */
 static inline void tally_add(struct tally_row *row, enum counter c, uint64_t by)

@@ -5,7 +5,7 @@
  *   1. servers (not ours to start): as the target lists them
  *   2. workers that start for another release than the target: stop
  *   3. workers of the target with a number that is not wanted any more: drain
- *   4. once the target has a worker UP: drain as many others as it replaces
+ *   4. once the target has a worker UP and warm: drain as many others as it replaces
  *   5. instances of the target that are missing: start, all at once when nothing
  *      serves in their place, else one at a time, when the one before it has
  *      come and the one that it replaced has gone (surge 1: at no time is there
@@ -21,6 +21,8 @@
 #include "balancer/master/worker_proc.h"
 #include "common/log.h"
 
+#define WARMING_LOOK_US 25000
+
 static struct worker *worker_of(struct list *it)
 {
 	return list_entry(it, struct worker, link);
@@ -34,23 +36,25 @@ static bool of_target(const struct app *a, const struct worker *w)
 /* ---- counting ----------------------------------------------------------- */
 
 struct counts {
-	uint32_t target_up, target_starting, other_up, going;
+	uint32_t target_up, target_warm, target_starting, other_up, going;
 };
 
 static struct counts count(struct app *a)
 {
-	struct counts c = { 0, 0, 0, 0 };
+	struct counts c = { 0 };
 
 	list_each(it, &a->workers) {
 		const struct worker *w = worker_of(it);
-		if (w->phase == WS_UP && of_target(a, w))
+		if (w->phase == WS_UP && of_target(a, w)) {
 			c.target_up++;
-		else if (w->phase == WS_UP)
+			c.target_warm += worker_warm(w);
+		} else if (w->phase == WS_UP) {
 			c.other_up++;
-		else if (w->phase == WS_STARTING && of_target(a, w))
+		} else if (w->phase == WS_STARTING && of_target(a, w)) {
 			c.target_starting++;
-		else if (w->pid && w->phase >= WS_DRAINING && w->phase <= WS_KILLED)
+		} else if (w->pid && w->phase >= WS_DRAINING && w->phase <= WS_KILLED) {
 			c.going++;
+		}
 	}
 	return c;
 }
@@ -197,9 +201,9 @@ static struct worker *pick_other(struct app *a)
 static void drain_replaced(struct app *a)
 {
 	struct counts c = count(a);
-	uint32_t keep = a->wanted > c.target_up ? a->wanted - c.target_up : 0;
+	uint32_t keep = a->wanted > c.target_warm ? a->wanted - c.target_warm : 0;
 
-	if (c.target_up == 0)
+	if (c.target_warm == 0)
 		return; /* nothing proves that the target works */
 	for (uint32_t n = c.other_up; n > keep; n--) {
 		struct worker *w = pick_other(a);
@@ -209,6 +213,12 @@ static void drain_replaced(struct app *a)
 	}
 }
 
+/* The target's newest is UP, and what it replaces waits for it to be warm. */
+static bool warming(const struct counts *c)
+{
+	return c->other_up > 0 && c->target_up > c->target_warm;
+}
+
 /* Whether instance `i`, which is missing, may start now; else when. */
 static bool may_start(struct app *a, uint32_t i, bool covered, const struct counts *c,
 		      uint64_t now, uint64_t *next_us)
@@ -216,7 +226,7 @@ static bool may_start(struct app *a, uint32_t i, bool covered, const struct coun
 	const struct instance *row = app_instance(a, i);
 	bool busy = c->target_starting > 0;
 
-	if (covered && (shutdown_begun(&a->m->stop) || busy || c->going > 0))
+	if (covered && (shutdown_begun(&a->m->stop) || busy || c->going > 0 || warming(c)))
 		return false;
 	/* What nobody serves for waits only for a release that has shown nothing yet
 	 * while another serves. */
@@ -232,7 +242,8 @@ static bool may_start(struct app *a, uint32_t i, bool covered, const struct coun
 static void start_missing(struct app *a)
 {
 	struct counts c = count(a);
-	uint64_t now = master_now_us(), next_us = UINT64_MAX;
+	uint64_t now = master_now_us();
+	uint64_t next_us = warming(&c) ? now + WARMING_LOOK_US : UINT64_MAX;
 	bool covered;
 
 	for (uint32_t i = 0; i < a->wanted; i++) {

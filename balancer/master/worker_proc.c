@@ -31,6 +31,10 @@
 #define DRAIN_LOOK_MS 20
 #define LEAVING_LOOK_MS 20
 #define KILLED_LOOK_MS 5000
+#define WARM_REQUESTS 4096     /* sent to a worker before it counts as warm */
+#define WARM_ENOUGH_US 1500000 /* and the longest that is waited for them */
+#define QUIET_US 100000        /* after that long, QUIET_REQUESTS say that there is no load to spare it */
+#define QUIET_REQUESTS 20
 #define GIVE_UP_US 2000000    /* on a killed group that does not vanish: unreaped, not ours */
 #define SERVER_DRAIN_MS 30000 /* of a server whose app has no configuration any more */
 
@@ -119,6 +123,9 @@ static void mark_up(struct worker *w)
 	}
 	event_del(&w->ev_timer);
 	w->served = true;
+	w->up_us = master_now_us();
+	w->requests_before = tally_requests(w->app->m->tally, w->slot);
+	slots_edit(&w->app->m->slots, w->slot)->up_since_us = w->up_us;
 	go(w, WS_UP);
 	log_notice("%s ready on %s in %.2f s", w->name, addr_format(&w->address, text),
 		   seconds_since(w->started_us));
@@ -136,6 +143,15 @@ static void boot_timeout(struct worker *w)
 	snprintf(w->exit_text, sizeof(w->exit_text), "not ready in time");
 	log_last_lines(w);
 	start_stopping(w);
+}
+
+bool worker_warm(const struct worker *w)
+{
+	uint64_t up_us = master_now_us() - w->up_us;
+	uint64_t requests = tally_requests(w->app->m->tally, w->slot) - w->requests_before;
+
+	return requests >= WARM_REQUESTS || up_us >= WARM_ENOUGH_US ||
+	       (up_us >= QUIET_US && requests < QUIET_REQUESTS);
 }
 
 /* ---- the way down ------------------------------------------------------- */

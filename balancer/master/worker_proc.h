@@ -57,7 +57,8 @@ struct worker {
 	struct ready ready;
 	struct output output;
 
-	uint64_t started_us, drain_us;
+	uint64_t started_us, up_us, drain_us;
+	uint64_t requests_before;  /* of its slot, when it came UP */
 	uint64_t deadline_us;     /* of STARTING, DRAINING; in STOPPING and LEAVING: when SIGKILL is due */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
@@ -78,6 +79,12 @@ void worker_event(struct worker *w, enum worker_event ev);
 
 /* Removes from its app, closes everything; memory goes at the end of the turn. */
 void worker_bury(struct worker *w);
+
+/* Whether it may stand in for one that leaves.  A process that has just come up
+ * answers its first requests many times slower than later ones (code still to be
+ * compiled, caches to be filled); while the application is busy, the ones that it
+ * replaces stay until it has warmed up, or has had time enough to. */
+bool worker_warm(const struct worker *w);
 
 /* STARTING or UP: counts as a member of its release. */
 static inline bool worker_counts(const struct worker *w)

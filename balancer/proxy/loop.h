@@ -39,7 +39,7 @@ struct worker_ref {
 	struct app_state *app;     /* NULL: of an app that this generation does not know */
 	struct list idle;          /* pooled connections, most recently used first */
 	uint32_t n_idle;
-	uint64_t since_us;         /* when we first saw this occupant */
+	uint64_t up_since_us;      /* when the master saw it ready; 0: a server, not ours */
 	uint32_t served;           /* requests it has answered to us, up to PICK_WARM */
 	bool cold;                 /* just joined workers that are warm: gets few requests at a time */
 	uint64_t suspect_until_us; /* did not take a connection: passed over until then */

@@ -70,11 +70,10 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 		w->suspect_until_us = 0;
 		w->suspect_ms = 0;
 		w->app = find_app(p, now->app_id);
-		w->since_us = clock_now_us();
 		w->served = 0;
-		w->cold = false;
 	}
 	w->state = now->state;
+	w->up_since_us = now->up_since_us;
 	if (w->state != WORKER_UP) {
 		pool_flush(p, w);
 		return;
@@ -83,15 +82,16 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 		w->app->up[w->app->n_up++] = (uint16_t)slot;
 }
 
-/* A joiner is cold from the moment that some other worker is seen to be warm. */
+/* A worker of ours is cold until it has answered enough, if others of its app have
+ * been UP for clearly longer.  Workers that came together share as equals. */
 static void note_cold(struct proxy *p, struct app_state *a)
 {
-	bool any_warm = false;
+	uint64_t oldest = UINT64_MAX;
 	for (uint32_t i = 0; i < a->n_up; i++)
-		any_warm |= p->workers[a->up[i]].served >= PICK_WARM;
-	for (uint32_t i = 0; i < a->n_up && any_warm; i++) {
+		oldest = MIN(oldest, p->workers[a->up[i]].up_since_us);
+	for (uint32_t i = 0; i < a->n_up; i++) {
 		struct worker_ref *w = &p->workers[a->up[i]];
-		w->cold |= w->served == 0;
+		w->cold = w->served < PICK_WARM && w->up_since_us >= oldest + PICK_OLDER_US;
 	}
 }
 
@@ -126,7 +126,7 @@ bool pick_follow_roster(struct proxy *p)
 static bool has_its_fill(struct proxy *p, uint32_t slot)
 {
 	struct worker_ref *w = &p->workers[slot];
-	if (clock_now_us() - w->since_us > PICK_COLD_MS * 1000ull) {
+	if (clock_now_us() - w->up_since_us > PICK_COLD_US) {
 		w->cold = false;
 		return false;
 	}

@@ -7,7 +7,8 @@
 #define PICK_NONE UINT32_MAX
 #define PICK_WARM 2048        /* answers after which a worker's code is taken to be compiled and cached */
 #define PICK_COLD_STEP 64     /* answers for each further request that a cold one may have at a time */
-#define PICK_COLD_MS 10000    /* the longest that a slow one is spared for want of them */
+#define PICK_COLD_US 10000000 /* the longest that a slow one is spared for want of them */
+#define PICK_OLDER_US 1000000 /* how much longer others must have been there */
 
 /* Slots that a request has already failed on, so that it goes elsewhere. */
 struct pick_tried {
