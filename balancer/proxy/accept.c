@@ -42,9 +42,12 @@ static void accept_go_on(struct proxy *p)
 {
 	p->accept_paused = false;
 	event_del(p->accept_retry);
-	for (size_t i = 0; i < p->heritage->n_listeners; i++)
-		if (p->listeners[i].event && event_add(p->listeners[i].event, NULL) != 0)
-			log_error("cannot watch a listening socket again: out of memory");
+	for (size_t i = 0; i < p->heritage->n_listeners; i++) {
+		if (p->listeners[i].event && event_add(p->listeners[i].event, NULL) != 0) {
+			accept_pause(p, "a listening socket cannot be watched");
+			return;
+		}
+	}
 }
 
 void accept_room(struct proxy *p)
