@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -48,6 +50,19 @@ static void *event_realloc(void *ptr, size_t n)
 		return NULL;
 	mem_free(probe);
 	return realloc(ptr, n);
+}
+
+/* In front of the C library's, for libevent: watching a descriptor can fail too. */
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	void *probe = op == EPOLL_CTL_DEL ? NULL : mem_alloc(1);
+
+	if (!probe && op != EPOLL_CTL_DEL) {
+		errno = ENOSPC;
+		return -1;
+	}
+	mem_free(probe);
+	return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
 }
 
 static void ignore_event_log(int severity, const char *text)
@@ -218,8 +233,12 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 	proxy_start(r->proxy);
 	event_del(r->proxy->sweep_event); /* rig_tick() does it */
 	rig_settle(r);
-	if (blow == RIG_NO_MEMORY)
+	if (blow == RIG_NO_MEMORY || blow == RIG_MEMORY_GONE)
 		mem_fault_at(blow_at);
+	for (int i = 0; i < RIG_CLIENTS && blow == RIG_IN_PIECES; i++)
+		r->clients[i].piece = blow_at;
+	for (int i = 0; i < RIG_CONNS && blow == RIG_IN_PIECES; i++)
+		r->conns[i].piece = blow_at;
 }
 
 /* ---- turns ---- */
@@ -236,22 +255,27 @@ static void strike_all(struct peer *peers, unsigned n, bool reset)
 
 static void strike(struct rig *r)
 {
-	if (r->blow <= RIG_NO_MEMORY || r->struck || r->turns < r->blow_at)
+	if (r->blow == RIG_MEMORY_GONE && mem_fault_hit()) {
+		r->struck = true;
+		mem_fault_at(1);
+	}
+	if (r->blow < RIG_CLIENT_ENDS || r->struck || r->turns < r->blow_at)
 		return;
 	r->struck = true;
+	r->alone = r->blow >= RIG_WORKER_ENDS;
 	if (r->blow == RIG_CLIENT_ENDS || r->blow == RIG_CLIENT_RESETS)
 		strike_all(r->clients, RIG_CLIENTS, r->blow == RIG_CLIENT_RESETS);
 	else
 		strike_all(r->conns, RIG_CONNS, r->blow == RIG_WORKER_RESETS);
 }
 
-/* Workers that come after the blow know no script: any whole head gets an answer. */
+/* Workers that come after the script know none: any whole head gets an answer. */
 static void answer_alone(struct rig *r, uint32_t i)
 {
 	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nalone";
 	struct peer *c = &r->conns[i];
 
-	if (!r->struck || c->fd < 0 || !c->n_in)
+	if (!r->alone || c->fd < 0 || !c->n_in)
 		return;
 	const char *end = strstr(c->in + r->answered[i], "\r\n\r\n");
 	if (!end)
@@ -472,6 +496,38 @@ static void let_time_pass(struct rig *r, const char *what)
 			 list_entry(r->proxy->clients.next, struct client, link)->state);
 }
 
+/* Whatever happened, the balancer must still take new clients and find a worker. */
+static void check_service(struct rig *r, const char *what)
+{
+	static const char get[] = "GET /app HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+	struct peer *c = &r->clients[RIG_CLIENTS - 1];
+
+	if (r->drained || r->proxy->drain != DRAIN_NONE)
+		return;
+	r->alone = true;
+	for (int i = 0; i < RIG_CLIENTS; i++)
+		peer_close(&r->clients[i]);
+	for (int i = 0; i < RIG_CONNS; i++)
+		r->conns[i].deaf = false;
+	for (unsigned i = 0; i < r->setup.workers; i++) {
+		rig_door(r, i, RIG_OPEN);
+		rig_replace(r, i);
+	}
+	sweep(r, 1000);
+	rig_settle(r);
+	peer_fini(c);
+	if (!rig_connect(r, RIG_CLIENTS - 1))
+		fail_msg("%s: afterwards, nobody can connect", what);
+	peer_send(c, get, sizeof(get) - 1);
+	for (int i = 0; i < 1000 && !(c->eof && c->n_in); i++) {
+		rig_settle(r);
+		if (i)
+			usleep(1000);
+	}
+	if (!c->n_in || !strstr(c->in, "alone"))
+		fail_msg("%s: afterwards, a client is not served: \"%s\"", what, c->n_in ? c->in : "");
+}
+
 static void check_gauges(const struct rig *r, const char *what)
 {
 	for (int c = 0; c < COUNTER_MAX; c++)
@@ -487,7 +543,9 @@ static void check_gauges(const struct rig *r, const char *what)
 void rig_stop(struct rig *r, const char *what)
 {
 	mem_fault_at(0);
+	r->blow = RIG_UNHARMED;
 	let_time_pass(r, what);
+	check_service(r, what);
 	rig_drain(r, DRAIN_HARD);
 	for (int i = 0; i < SPIN_TURNS && !r->drained; i++)
 		turn_proxy(r);

@@ -39,7 +39,9 @@ enum rig_door { RIG_OPEN = 0, RIG_REFUSES, RIG_SILENT /* neither accepts nor ref
 /* What befalls the run. */
 enum rig_blow {
 	RIG_UNHARMED = 0,
-	RIG_NO_MEMORY,    /* the n-th allocation fails */
+	RIG_NO_MEMORY,    /* the n-th allocation or registration of an event fails */
+	RIG_MEMORY_GONE,  /* and from there on the first of each turn */
+	RIG_IN_PIECES,    /* peers send n bytes at a time */
 	RIG_CLIENT_ENDS,  /* from here: after the n-th turn, all connections of that side */
 	RIG_CLIENT_RESETS,
 	RIG_WORKER_ENDS,
@@ -75,6 +77,7 @@ struct rig {
 	enum rig_blow blow;
 	uint64_t blow_at;
 	bool struck;            /* the blow has fallen */
+	bool alone;             /* workers answer without a script */
 	uint64_t turns;         /* in which the proxy did something */
 	int n_fds;              /* open before the start */
 };
@@ -103,8 +106,9 @@ uint64_t rig_count(const struct rig *r, enum counter c);
 char *rig_log_text(struct rig *r);
 
 /* The end of every run.  Without a word from any peer, time alone must end all
- * requests and connections; then nothing may be left: no gauge above zero, no
- * block, no descriptor.  `what` names the run in failures. */
+ * requests and connections; then a new client is served as if nothing had been; and
+ * at last nothing may be left: no gauge above zero, no block, no descriptor.  `what`
+ * names the run in failures. */
 void rig_stop(struct rig *r, const char *what);
 
 /* Frees what the peers were sent, which is still there after rig_stop(). */

@@ -20,6 +20,7 @@
 
 #define WAIT_MS 2000 /* for the kernel, when both sides of a socket are ours */
 #define BLOWS_MAX 400
+#define PIECES_MAX 3 /* bytes */
 
 struct run {
 	struct rig rig;
@@ -277,9 +278,10 @@ static void check_posts(struct run *run)
 /* Returns false when the blow never fell: there are no further turns or allocations. */
 static bool run_once(const struct scenario *s, enum rig_blow blow, uint64_t at)
 {
-	static const char *const blows[RIG_BLOW_MAX] = { "straight", "no memory at", "clients close at",
-							 "clients reset at", "workers close at",
-							 "workers reset at" };
+	static const char *const blows[RIG_BLOW_MAX] = {
+		"straight", "no memory at", "no memory from", "in pieces of",
+		"clients close at", "clients reset at", "workers close at", "workers reset at",
+	};
 	static struct run run;
 
 	limit_fds(-1);
@@ -293,12 +295,22 @@ static bool run_once(const struct scenario *s, enum rig_blow blow, uint64_t at)
 			explain(&run, i);
 	rig_settle(&run.rig);
 	limit_fds(-1);
-	bool struck = blow == RIG_NO_MEMORY ? mem_fault_hit() : run.rig.struck;
+	bool struck = run.rig.struck || (blow == RIG_NO_MEMORY && mem_fault_hit()) ||
+		      (blow == RIG_IN_PIECES && at < PIECES_MAX);
 	rig_stop(&run.rig, run.what);
 	check_clients(&run);
 	check_posts(&run);
 	rig_fini(&run.rig);
 	return struck;
+}
+
+/* Some send too much for that. */
+static bool fits_in_pieces(const struct scenario *s)
+{
+	for (size_t i = 0; i < s->n_steps; i++)
+		if (s->steps[i].act == ACT_FILL)
+			return false;
+	return true;
 }
 
 static void run_all_ways(void **state)
@@ -308,6 +320,8 @@ static void run_all_ways(void **state)
 	run_once(s, RIG_UNHARMED, 0);
 	for (int blow = RIG_NO_MEMORY; blow < RIG_BLOW_MAX && !s->straight_only; blow++) {
 		uint64_t at = 1;
+		if (blow == RIG_IN_PIECES && !fits_in_pieces(s))
+			continue;
 		while (run_once(s, (enum rig_blow)blow, at))
 			assert_true(++at < BLOWS_MAX);
 	}

@@ -1,9 +1,11 @@
 /* Scenarios as tables of steps, and the ways in which each is run:
  *
  *   straight           every expectation must come true
- *   without memory     once for each n: the n-th allocation fails
- *   client or worker gone   once for each n: that side closes, or resets, after
- *                      the n-th turn in which the balancer did something
+ *   without memory     for each n: the n-th allocation fails, alone or as the first
+ *                      of many
+ *   in pieces          all peers send 1, 2, 3 bytes at a time
+ *   client or worker gone   for each n: that side closes, or resets, after the n-th
+ *                      turn in which the balancer did something
  *
  * In the latter runs a step whose time does not come is passed over; what must
  * hold in every run is checked by rig_stop() and by the rules in script.c. */

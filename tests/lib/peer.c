@@ -56,8 +56,9 @@ static bool push_out(struct peer *p)
 {
 	size_t done = 0;
 
-	while (done < p->n_out) {
-		ssize_t n = send(p->fd, p->out + done, p->n_out - done, MSG_NOSIGNAL);
+	while (done < p->n_out && !(p->piece && done)) {
+		size_t most = p->piece ? MIN(p->piece, p->n_out) : p->n_out - done;
+		ssize_t n = send(p->fd, p->out + done, most, MSG_NOSIGNAL);
 		if (n < 0 && errno != EAGAIN) { /* nobody wants it any more */
 			p->reset |= errno == ECONNRESET; /* said once: the next recv gives end of file */
 			p->n_out = 0;
@@ -104,7 +105,8 @@ void peer_send(struct peer *p, const char *bytes, size_t n)
 	p->out = grown(p->out, &p->room_out, p->n_out + n);
 	memcpy(p->out + p->n_out, bytes, n);
 	p->n_out += n;
-	push_out(p);
+	if (!p->piece)
+		push_out(p);
 }
 
 bool peer_pump(struct peer *p)
@@ -120,7 +122,8 @@ void peer_shut(struct peer *p)
 	if (p->fd < 0)
 		return;
 	p->shut_owed = true;
-	push_out(p);
+	if (!p->piece)
+		push_out(p);
 }
 
 void peer_close(struct peer *p)

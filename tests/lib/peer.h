@@ -15,6 +15,7 @@ struct peer {
 	size_t seen;     /* of `in`: what the test has looked at */
 	char *out;       /* what the kernel has not taken yet */
 	size_t n_out, room_out;
+	size_t piece;    /* most bytes to send at a time, once per peer_pump(); 0: no limit */
 	bool used;       /* it was connected once */
 	bool deaf;       /* does not read */
 	bool shut_owed;  /* sends its FIN when `out` is empty */
