@@ -210,13 +210,29 @@ void apps_turn(struct master *m)
 	}
 }
 
+/* One warning for all: root's workers are what an intruder hopes for. */
+static void warn_of_root(const struct master *m)
+{
+	char names[256] = "";
+	size_t n = 0;
+
+	if (geteuid() != 0)
+		return;
+	list_each(it, &m->apps) {
+		const struct app *a = list_entry(it, struct app, link);
+		const struct cfg_app *conf = a->target->conf;
+		if (conf->command && !conf->user && n < sizeof(names))
+			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "", a->name);
+	}
+	if (n)
+		log_warn("workers run as root (app %s): name a user for them in the configuration", names);
+}
+
 enum err apps_boot(struct master *m)
 {
+	warn_of_root(m);
 	list_each(it, &m->apps) {
 		struct app *a = list_entry(it, struct app, link);
-		if (!a->target->conf->user && geteuid() == 0 && a->target->conf->command)
-			log_warn("app %s: its workers run as root; name a user for them in the configuration",
-				 a->name);
 		for (uint32_t i = 0; i < a->wanted; i++) {
 			enum err e = worker_start(a, a->target, i);
 			if (e)

@@ -173,7 +173,7 @@ static void close_process(struct balancer *b)
 {
 	if (b->pid == 0)
 		return;
-	event_del(&b->ev_exit);
+	event_del(&b->ev_ended);
 	event_del(&b->ev_channel);
 	event_del(&b->ev_writable);
 	fd_close(&b->pidfd);
@@ -189,7 +189,7 @@ static void log_end(const struct balancer *b, const siginfo_t *si, bool expected
 
 	proc_exit_text(si->si_code, si->si_status, text);
 	if (expected)
-		log_info("balancer %u (pid %d) of generation %u has finished", b->index, (int)b->pid,
+		log_debug("balancer %u (pid %d) of generation %u has finished", b->index, (int)b->pid,
 			 b->generation->number);
 	else
 		log_error("balancer %u (pid %d) of generation %u ended: %s", b->index, (int)b->pid,
@@ -245,10 +245,10 @@ static void watch(struct balancer *b)
 {
 	struct master *m = b->generation->m;
 
-	master_event(m, &b->ev_exit, b->pidfd, EV_READ | EV_PERSIST, on_ended, b);
+	master_event(m, &b->ev_ended, b->pidfd, EV_READ | EV_PERSIST, on_ended, b);
 	master_event(m, &b->ev_channel, b->channel, EV_READ | EV_PERSIST, on_message, b);
 	master_event(m, &b->ev_writable, b->channel, EV_WRITE, on_writable, b);
-	event_add(&b->ev_exit, NULL);
+	event_add(&b->ev_ended, NULL);
 	event_add(&b->ev_channel, NULL);
 }
 

@@ -33,7 +33,7 @@ struct balancer {
 	bool tell_reopen[LOG_KIND_MAX];
 	enum drain_level tell_drain; /* DRAIN_NONE: nothing */
 
-	struct event ev_exit, ev_channel, ev_writable, ev_restart;
+	struct event ev_ended, ev_channel, ev_writable, ev_restart;
 	struct backoff_history history;
 };
 

@@ -104,6 +104,7 @@ static struct generation *new_generation(struct master *m, struct config_ref *co
 		return NULL;
 	}
 	g->m = m;
+	g->number = ++m->next_generation;
 	g->state = GENERATION_LOADING;
 	g->config = config_ref_hold(config);
 	g->listeners = listeners;
@@ -152,7 +153,6 @@ enum err generation_start(struct master *m, struct config_ref *config,
 		}
 		return e;
 	}
-	g->number = ++m->next_generation;
 	master_timer(&g->deadline, LOADING_MS);
 	*ret_generation = g;
 	return ERR_OK;

@@ -208,6 +208,8 @@ static void loop(struct master *m)
 	for (end_turn(m); !m->finished; end_turn(m)) {
 		if (event_base_loop(m->base, EVLOOP_ONCE) < 0) {
 			log_error("the event loop failed: %s", strerror(errno));
+			if (m->stop.at_once)
+				return;
 			shutdown_abort(m);
 		}
 	}

@@ -275,10 +275,11 @@ static void announce(struct app *a)
 	if (r->announced || c.target_up < a->wanted || c.other_up > 0)
 		return;
 	r->announced = true;
+	const char *s = a->wanted == 1 ? "" : "s";
 	if (r->number > 1)
-		log_notice("app %s: all %u workers ready, of release %u", a->name, a->wanted, r->number);
+		log_notice("app %s: all %u worker%s ready, of release %u", a->name, a->wanted, s, r->number);
 	else
-		log_notice("app %s: all %u workers ready", a->name, a->wanted);
+		log_notice("app %s: all %u worker%s ready", a->name, a->wanted, s);
 }
 
 void reconcile(struct app *a)

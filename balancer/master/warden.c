@@ -17,32 +17,46 @@
 #include "common/log.h"
 
 #define MARGIN_MS 5000 /* beyond shutdown.hard */
-#define YOUNG_US 1000000
+#define RESTART_MS 1000
 #define BYE "Q"
 
 static enum err fork_warden(struct master *m);
 
+static void start_again(struct master *m)
+{
+	if (fork_warden(m) == ERR_OK)
+		return;
+	log_error("cannot start the warden: %s; should drover be killed now, its workers will stay",
+		  strerror(errno));
+	master_timer(&m->warden.ev_restart, RESTART_MS);
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	start_again(arg);
+}
+
+/* Another one at once; after a second when this one did not last that long. */
 static void on_ended(evutil_socket_t fd, short what, void *arg)
 {
 	struct master *m = arg;
 	struct warden *w = &m->warden;
-	bool young = master_now_us() - w->started_us < YOUNG_US;
 
 	(void)fd;
 	(void)what;
 	if (waitpid(w->pid, NULL, WNOHANG) != w->pid)
 		return;
-	event_del(&w->ev_exit);
+	event_del(&w->ev_ended);
 	fd_close(&w->pidfd);
 	fd_close(&w->life);
 	w->pid = 0;
-	if (young) {
-		log_error("the warden keeps ending: should drover be killed, its workers will stay");
-		return;
-	}
 	log_warn("the warden has ended; starting another");
-	if (fork_warden(m))
-		log_error("cannot start the warden: %s", strerror(errno));
+	if (master_now_us() - w->started_us < RESTART_MS * 1000)
+		master_timer(&w->ev_restart, RESTART_MS);
+	else
+		start_again(m);
 }
 
 static enum err fork_warden(struct master *m)
@@ -67,8 +81,8 @@ static enum err fork_warden(struct master *m)
 	w->pid = pid;
 	w->life = life[1];
 	w->started_us = master_now_us();
-	master_event(m, &w->ev_exit, w->pidfd, EV_READ | EV_PERSIST, on_ended, m);
-	event_add(&w->ev_exit, NULL);
+	master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, m);
+	event_add(&w->ev_ended, NULL);
 	return ERR_OK;
 }
 
@@ -84,6 +98,7 @@ enum err warden_start(struct master *m)
 	}
 	w->notes = map;
 	w->notes->group = (int32_t)getpgrp();
+	master_event(m, &w->ev_restart, -1, EV_TIMEOUT, on_restart, m);
 	if (fork_warden(m)) {
 		logs_complain(&m->logs, "cannot start the warden: %s", strerror(errno));
 		return ERR_SYS;
@@ -93,8 +108,10 @@ enum err warden_start(struct master *m)
 
 void warden_stop(struct warden *w)
 {
+	if (w->notes)
+		event_del(&w->ev_restart);
 	if (w->pid) {
-		event_del(&w->ev_exit);
+		event_del(&w->ev_ended);
 		/* The byte tells this end from an unexpected one. */
 		if (write(w->life, BYE, 1) != 1)
 			(void)!fd_signal_pid(w->pidfd, SIGKILL);

@@ -39,7 +39,7 @@ struct warden {
 	int pidfd;
 	int life;             /* write end: closes when the master ends */
 	int balancers[2];     /* every balancer inherits [1]; the warden waits for the end of [0] */
-	struct event ev_exit;
+	struct event ev_ended, ev_restart;
 	uint64_t started_us;
 };
 

@@ -29,6 +29,7 @@
 #include "common/log.h"
 
 #define DRAIN_LOOK_MS 20
+#define FOLLOW_US 1000000     /* at least, for the balancers to follow the roster */
 #define LEAVING_LOOK_MS 20
 #define KILLED_LOOK_MS 5000
 #define WARM_REQUESTS 4096     /* sent to a worker before it counts as warm */
@@ -186,11 +187,13 @@ static void check_drained(struct worker *w)
 	struct master *m = w->app->m;
 	bool known = balancers_follow(m, w->version);
 	uint32_t busy = tally_in_flight(m->tally, w->slot);
+	/* Even with no time to drain: first nobody sends it anything any more. */
+	uint64_t until = known ? w->deadline_us : MAX(w->deadline_us, w->drain_us + FOLLOW_US);
 
 	if (known && busy == 0) {
 		log_info("%s drained in %.2f s", w->name, seconds_since(w->drain_us));
 		start_stopping(w);
-	} else if (master_now_us() >= w->deadline_us) {
+	} else if (master_now_us() >= until) {
 		log_warn("%s still has %u requests after stop.drain (%.1f s): stopping it", w->name, busy,
 			 (double)drain_ms(w) / 1e3);
 		start_stopping(w);
@@ -344,7 +347,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (waitid(P_PID, (id_t)w->pid, &si, WEXITED | WNOHANG) != 0 || si.si_pid == 0)
 		return;
-	event_del(&w->ev_exit);
+	event_del(&w->ev_ended);
 	fd_close(&w->pidfd);
 	proc_exit_text(si.si_code, si.si_status, w->exit_text);
 	w->was_clean = si.si_code == CLD_EXITED && si.si_status == 0;
@@ -374,8 +377,8 @@ void worker_watch(struct worker *w)
 	master_event(m, &w->ev_timer, -1, EV_TIMEOUT, on_timer, w);
 	if (w->pid == 0)
 		return;
-	master_event(m, &w->ev_exit, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
-	event_add(&w->ev_exit, NULL);
+	master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
+	event_add(&w->ev_ended, NULL);
 	master_timer(&w->ev_timer, w->release->conf->ready_timeout_ms);
 	ready_start(&w->ready, m->base, &w->address, on_ready, w);
 }
@@ -387,7 +390,7 @@ void worker_bury(struct worker *w)
 	go(w, WS_GONE);
 	event_del(&w->ev_timer);
 	if (w->pidfd >= 0)
-		event_del(&w->ev_exit);
+		event_del(&w->ev_ended);
 	fd_close(&w->pidfd);
 	ready_stop(&w->ready);
 	output_close(&w->output);

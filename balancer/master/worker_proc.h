@@ -53,7 +53,7 @@ struct worker {
 
 	pid_t pid;                /* 0: a server */
 	int pidfd;
-	struct event ev_exit, ev_timer;
+	struct event ev_ended, ev_timer;
 	struct ready ready;
 	struct output output;
 
