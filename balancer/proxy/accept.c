@@ -98,10 +98,6 @@ static bool accept_one(struct proxy *p, struct listener *l)
 		accept_pause(p, "out of memory");
 		return false;
 	}
-	if (at_limit(p)) {
-		accept_pause(p, "limits.connections is reached");
-		return false;
-	}
 	return true;
 }
 
@@ -110,8 +106,12 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 	struct listener *l = arg;
 	(void)fd, (void)what;
 	loop_turn_begin(l->proxy);
-	for (int i = 0; i < BATCH && accept_one(l->proxy, l); i++)
-		;
+	for (int i = 0; i < BATCH && accept_one(l->proxy, l); i++) {
+		if (at_limit(l->proxy)) {
+			accept_pause(l->proxy, "limits.connections is reached");
+			return;
+		}
+	}
 }
 
 enum err accept_start(struct proxy *p)
@@ -138,8 +138,10 @@ void accept_stop(struct proxy *p)
 		return;
 	for (size_t i = 0; i < p->heritage->n_listeners; i++) {
 		struct listener *l = &p->listeners[i];
-		/* What has been queued was promised an answer. */
-		for (int n = 0; n < DRAIN_BATCH && accept_one(p, l); n++)
+		/* What has been queued was promised an answer: at the limit from the next
+		 * generation, which has the same sockets, and where none comes from us. */
+		bool ours = p->drain >= DRAIN_SHUTDOWN;
+		for (int n = 0; n < DRAIN_BATCH && (ours || !at_limit(p)) && accept_one(p, l); n++)
 			;
 		event_free(l->event);
 		l->event = NULL;

@@ -280,6 +280,45 @@ static const struct step connection_limit[] = {
 	COUNT(connections_open, 2),
 };
 
+/* Nobody comes after this process: those in the queue are its own, limit or not. */
+static const struct step shutdown_at_the_limit[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	CONNECT(C1),
+	SEND(C1, GET("/b")),
+	CONNECT(C2),
+	SEND(C2, GET("/c")),
+	SILENCE(C2),
+	COUNT(connections_open, 1),
+	DRAIN(SHUTDOWN),
+	EXPECT(S1, "GET /"),
+	SEND(S1, OK(1) "x"),
+	EXPECT(S2, "GET /"),
+	SEND(S2, OK(1) "x"),
+	EXPECT(C1, "Connection: close\r\n\r\nx"),
+	EXPECT(C2, "Connection: close\r\n\r\nx"),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "Connection: close\r\n\r\na"),
+	DRAINED(0),
+};
+
+/* The next generation has the same sockets. */
+static const struct step reload_at_the_limit[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	CONNECT(C1),
+	SEND(C1, GET("/b")),
+	SILENCE(C1),
+	DRAIN(RELOAD),
+	STOPPED,
+	NEVER(S1),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "Connection: close\r\n\r\na"),
+	DRAINED(0),
+};
+
 static const struct step out_of_descriptors[] = {
 	CONNECT(C0),
 	SILENCE(C0),
@@ -446,6 +485,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(orphaned),
 	SCENARIO(reopen_without_descriptors),
 	SCENARIO(connection_limit, .setup = { .connections = 2 }),
+	SCENARIO(shutdown_at_the_limit, .setup = { .connections = 1 }),
+	SCENARIO(reload_at_the_limit, .setup = { .connections = 1 }),
 	SCENARIO(out_of_descriptors),
 	SCENARIO(head_timeout),
 	SCENARIO(says_nothing),
