@@ -292,7 +292,7 @@ class Drover:
 				    ('access log, its end', self.access_file)):
 			text = procs.read(file).decode('utf-8', 'replace')
 			if text:
-				parts.append(f'--- {label} of {self.name}\n{text[-12000:]}')
+				parts.append(f"--- {label} of {self.name}\n{text[-1500 if file == self.access_file else -12000:]}")
 		return '\n'.join(parts)
 
 	# End
