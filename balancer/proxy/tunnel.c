@@ -73,12 +73,13 @@ void tunnel_from_worker(struct request *r, char *p, size_t n)
 		upstream_read_off(r->upstream);
 }
 
-/* Passes on the FINs whose bytes are all out; ends when both have gone. */
+/* Passes on the FINs whose bytes are all out; ends when both have gone.  A worker
+ * that takes no more bytes has heard all it will hear from the client. */
 static void settle(struct request *r)
 {
 	struct client *c = r->client;
 	struct upstream *up = r->upstream;
-	if (c->eof && !r->client_ended && !up->conn.out.bytes) {
+	if ((c->eof || up->conn.broken) && !r->client_ended && !up->conn.out.bytes) {
 		r->client_ended = true;
 		conn_end_writing(&up->conn);
 	}

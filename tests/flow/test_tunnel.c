@@ -113,6 +113,19 @@ static const struct step worker_shuts_then_breaks[] = {
 	COUNT(tunnels_open, 0),
 };
 
+/* ... or while we still have something to write. */
+static const struct step worker_shuts_then_leaves_the_rest[] = {
+	OPENED,
+	SHUT(S0),
+	ENDS(C0),
+	DEAF(S0),
+	FILL(C0, 10 * BIG), /* TCP, for its resets, has large buffers towards workers */
+	TICK(0),
+	COUNT(tunnels_open, 1),
+	RESET(S0),
+	COUNT(tunnels_open, 0),
+};
+
 static const struct step refused_upgrade[] = {
 	CONNECT(C0),
 	SEND(C0, UPGRADE GET("/next")),
@@ -212,6 +225,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(client_breaks),
 	SCENARIO(worker_breaks),
 	SCENARIO(worker_shuts_then_breaks),
+	SCENARIO(worker_shuts_then_leaves_the_rest, .straight_only = true), /* megabytes */
 	SCENARIO(refused_upgrade),
 	SCENARIO(nobody_asked),
 	SCENARIO(worker_dies_before_the_switch),
