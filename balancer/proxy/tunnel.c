@@ -45,34 +45,6 @@ void tunnel_start(struct request *r, char *rest, size_t n_rest)
 		client_read_on(c);
 }
 
-void tunnel_from_client(struct request *r, char *p, size_t n)
-{
-	struct upstream *up = r->upstream;
-	struct iovec iov = { p, n };
-	tunnel_touch(r);
-	if (conn_write(&up->conn, &r->proxy->blocks, &iov, 1, NULL) != ERR_OK) {
-		request_finish_tunnel(r);
-		return;
-	}
-	if (up->conn.out.bytes)
-		client_read_off(r->client);
-}
-
-void tunnel_from_worker(struct request *r, char *p, size_t n)
-{
-	struct client *c = r->client;
-	struct iovec iov = { p, n };
-	size_t sent = 0;
-	tunnel_touch(r);
-	r->bytes_out += n;
-	enum err e = conn_write(&c->conn, &r->proxy->blocks, &iov, 1, &sent);
-	tally_add(r->proxy->row, COUNTER_bytes_out, sent);
-	if (e != ERR_OK)
-		request_finish_tunnel(r);
-	else if (c->conn.out.bytes)
-		upstream_read_off(r->upstream);
-}
-
 /* Passes on the FINs whose bytes are all out; ends when both have gone.  A worker
  * that takes no more bytes has heard all it will hear from the client. */
 static void settle(struct request *r)
@@ -90,6 +62,37 @@ static void settle(struct request *r)
 		}
 		conn_end_writing(&c->conn);
 	}
+}
+
+void tunnel_from_client(struct request *r, char *p, size_t n)
+{
+	struct upstream *up = r->upstream;
+	struct iovec iov = { p, n };
+	tunnel_touch(r);
+	enum err e = conn_write(&up->conn, &r->proxy->blocks, &iov, 1, NULL);
+	if (e != ERR_OK && e != ERR_CLOSED) {
+		request_finish_tunnel(r);
+		return;
+	}
+	if (e == ERR_CLOSED || up->conn.out.bytes)
+		client_read_off(r->client);
+	if (e == ERR_CLOSED) /* what it said before may still be there to be read */
+		settle(r);
+}
+
+void tunnel_from_worker(struct request *r, char *p, size_t n)
+{
+	struct client *c = r->client;
+	struct iovec iov = { p, n };
+	size_t sent = 0;
+	tunnel_touch(r);
+	r->bytes_out += n;
+	enum err e = conn_write(&c->conn, &r->proxy->blocks, &iov, 1, &sent);
+	tally_add(r->proxy->row, COUNTER_bytes_out, sent);
+	if (e != ERR_OK)
+		request_finish_tunnel(r);
+	else if (c->conn.out.bytes)
+		upstream_read_off(r->upstream);
 }
 
 void tunnel_on_client_drained(struct request *r)

@@ -126,6 +126,16 @@ static const struct step worker_shuts_then_leaves_the_rest[] = {
 	COUNT(tunnels_open, 0),
 };
 
+/* Our write fails before its last words are read. */
+static const struct step worker_says_and_breaks[] = {
+	OPENED,
+	SEND(C0, "question"),
+	SEND(S0, "last words"),
+	RESET(S0),
+	EXPECT(C0, "last words"),
+	COUNT(tunnels_open, 0),
+};
+
 static const struct step refused_upgrade[] = {
 	CONNECT(C0),
 	SEND(C0, UPGRADE GET("/next")),
@@ -226,6 +236,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(worker_breaks),
 	SCENARIO(worker_shuts_then_breaks),
 	SCENARIO(worker_shuts_then_leaves_the_rest, .straight_only = true), /* megabytes */
+	SCENARIO(worker_says_and_breaks),
 	SCENARIO(refused_upgrade),
 	SCENARIO(nobody_asked),
 	SCENARIO(worker_dies_before_the_switch),
