@@ -15,7 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "balancer/cli/habits.h"
 #include "balancer/cli/version.h"
+#include "balancer/config/keys.h"
 #include "balancer/config/nearest.h"
 #include "common/contract.h"
 #include "common/proc.h"
@@ -156,12 +158,17 @@ static int bad_option(const struct command *c, int letter, char **argv)
 			return complain("--%s needs an argument: %s", o->name, o->argument);
 		return complain("--%s takes no argument", o->name);
 	}
-	if (optopt)
-		return complain("drover %s has no option -%c; see drover %s --help", c->name,
-				optopt, c->name);
-	char word[64];
+	char word[64], short_word[2] = { (char)optopt, '\0' };
 	const char *given = argv[optind - 1] + 2;
+	const char *instead = optopt ? habit_option(short_word) : NULL;
+	if (optopt)
+		return instead ? complain("drover %s has no option -%c; %s", c->name, optopt, instead)
+			       : complain("drover %s has no option -%c; see drover %s --help",
+					  c->name, optopt, c->name);
 	snprintf(word, sizeof(word), "%.*s", (int)strcspn(given, "="), given);
+	instead = habit_option(word);
+	if (instead)
+		return complain("drover %s has no option --%s; %s", c->name, word, instead);
 	const char *near = nearest(word, next_option, c);
 	if (near)
 		return complain("drover %s has no option --%s; did you mean --%s?", c->name, word,
@@ -174,7 +181,7 @@ static bool set_instances(struct args *a, const char *text)
 	uint64_t n;
 	if (strcmp(text, "auto") == 0)
 		n = proc_usable_cores();
-	else if (slice_to_u64(slice_of(text), UINT32_MAX, &n) != ERR_OK || n == 0)
+	else if (slice_to_u64(slice_of(text), CONFIG_WORKERS_MAX, &n) != ERR_OK || n == 0)
 		return false;
 	a->over.instances = (uint32_t)n;
 	return true;
@@ -183,13 +190,16 @@ static bool set_instances(struct args *a, const char *text)
 /* Returns -1 to go on, else the exit status. */
 static int take_option(const struct command *c, struct args *a, int letter, char **argv)
 {
+	if (letter == 'c' && !optarg[0])
+		return complain("--config needs an argument: FILE");
 	switch (letter) {
 	case 'c': a->config_file = optarg; return -1;
 	case 'L': a->over.listen = optarg; return -1;
 	case 'I':
 		if (set_instances(a, optarg))
 			return -1;
-		return complain("--instances: \"%s\" is not a number from 1, nor auto", optarg);
+		return complain("--instances: \"%s\" is not a number from 1 to %d, nor auto",
+				optarg, CONFIG_WORKERS_MAX);
 	case 'N': a->over.name = optarg; return -1;
 	case 'R': a->reference = true; return -1;
 	case 'h': return print_command_help(c);
@@ -393,6 +403,29 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+/* Neither a command nor --help or --version. */
+static int bad_command(const char *word)
+{
+	const char *instead = habit_command(word);
+	if (instead)
+		return complain("there is no command %s; %s", word, instead);
+	if (word[0] == '-')
+		return complain(
+			"%s: options follow a command, as in drover run %s; see drover --help",
+			word, word);
+	const char *near = nearest(word, next_command, NULL);
+	if (near)
+		return complain("there is no command %s; did you mean %s?", word, near);
+	return complain("there is no command %s; see drover --help, or to run a program: "
+			"drover run -- %s",
+			word, word);
+}
+
+static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
+{
+	return !strcmp(word, a) || !strcmp(word, b) || !strcmp(word, c);
+}
+
 int cli_main(int argc, char **argv, struct cli_run *ret_run)
 {
 	*ret_run = (struct cli_run){ 0 };
@@ -401,26 +434,23 @@ int cli_main(int argc, char **argv, struct cli_run *ret_run)
 		return EXIT_USAGE;
 	}
 	const char *word = argv[1];
-	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
+	if (is_one_of(word, "--help", "-h", "help")) {
+		const struct command *of = argc > 2 ? find_command(argv[2]) : NULL;
+		if (of)
+			return print_command_help(of);
+		if (argc > 2)
+			return bad_command(argv[2]);
 		print_help(stdout);
 		return answered(EXIT_DRAINED);
 	}
-	if (!strcmp(word, "--version") || !strcmp(word, "-V") || !strcmp(word, "version")) {
+	if (is_one_of(word, "--version", "version", "-V") || !strcmp(word, "-v")) {
 		version_print(stdout);
 		return answered(EXIT_DRAINED);
 	}
 	const struct command *c = find_command(word);
-	if (c) {
-		struct args a = { 0 };
-		int status = parse(c, argc - 1, argv + 1, &a);
-		return status >= 0 ? status : c->run(&a, ret_run);
-	}
-	const char *near = nearest(word, next_command, NULL);
-	if (near)
-		return complain("there is no command %s; did you mean %s?", word, near);
-	if (word[0] == '-')
-		return complain(
-			"%s: options follow a command, as in drover run %s; see drover --help",
-			word, word);
-	return complain("there is no command %s; see drover --help", word);
+	if (!c)
+		return bad_command(word);
+	struct args a = { 0 };
+	int status = parse(c, argc - 1, argv + 1, &a);
+	return status >= 0 ? status : c->run(&a, ret_run);
 }

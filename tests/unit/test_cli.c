@@ -76,6 +76,8 @@ static void test_usage(void **state)
 		{ { "-h" }, 0, NULL, "" },
 		{ { "--version" }, 0, NULL, "" },
 		{ { "-V" }, 0, NULL, "" },
+		{ { "-v" }, 0, NULL, "" },
+		{ { "help", "run" }, 0, NULL, "" },
 		{ { "run", "--help" }, 0, NULL, "" },
 		{ { "check", "-h" }, 0, NULL, "" },
 		{ { "config", "--help" }, 0, NULL, "" },
@@ -84,11 +86,52 @@ static void test_usage(void **state)
 		{ { "frobnicate" },
 		  2,
 		  "",
-		  "drover: there is no command frobnicate; see drover --help\n" },
-		{ { "-c", "x" },
+		  "drover: there is no command frobnicate; see drover --help, or to run a program: "
+		  "drover run -- frobnicate\n" },
+		{ { "start" }, 2, "", "drover: there is no command start; did you mean run?\n" },
+		{ { "reload" },
 		  2,
 		  "",
-		  "drover: -c: options follow a command, as in drover run -c; see drover --help\n" },
+		  "drover: there is no command reload; to reload, send SIGHUP to the master\n" },
+		{ { "relo" },
+		  2,
+		  "",
+		  "drover: there is no command relo; see drover --help, or to run a program: "
+		  "drover run "
+		  "-- relo\n" },
+		{ { " start" },
+		  2,
+		  "",
+		  "drover: there is no command  start; see drover --help, or to run a program: "
+		  "drover "
+		  "run --  start\n" },
+		{ { "-s", "reload" },
+		  2,
+		  "",
+		  "drover: there is no command -s; send SIGHUP to the master to reload, SIGTERM to "
+		  "stop\n" },
+		{ { "--config", "x" },
+		  2,
+		  "",
+		  "drover: --config: options follow a command, as in drover run --config; see "
+		  "drover "
+		  "--help\n" },
+		{ { "run", "-p", "80" },
+		  2,
+		  "",
+		  "drover: drover run has no option -p; did you mean --listen?\n" },
+		{ { "run", "--workers=4" },
+		  2,
+		  "",
+		  "drover: drover run has no option --workers; did you mean --instances?\n" },
+		{ { "run", "--daemon" },
+		  2,
+		  "",
+		  "drover: drover run has no option --daemon; drover stays in the foreground, and "
+		  "a "
+		  "service manager keeps it running\n" },
+		{ { "help", "start" }, 2, "", "drover: there is no command start; did you mean run?\n" },
+		{ { "-c", "x" }, 2, "", "drover: -c: options follow a command, as in drover run -c; see drover --help\n" },
 		{ { "run", "--lisen", "1" },
 		  2,
 		  "",
@@ -105,22 +148,24 @@ static void test_usage(void **state)
 		  2,
 		  "",
 		  "drover: drover run has no option --reference; see drover run --help\n" },
-		{ { "run", "-x" },
-		  2,
-		  "",
-		  "drover: drover run has no option -x; see drover run --help\n" },
+		{ { "run", "-x" }, 2, "", "drover: drover run has no option -x; see drover run --help\n" },
 		{ { "run", "-c" }, 2, "", "drover: --config needs an argument: FILE\n" },
+		{ { "run", "-c", "" }, 2, "", "drover: --config needs an argument: FILE\n" },
 		{ { "run", "--listen" }, 2, "", "drover: --listen needs an argument: ADDRESS\n" },
 		{ { "run", "--help=x" }, 2, "", "drover: --help takes no argument\n" },
 		{ { "run", "--" }, 2, "", "drover: there is no command behind --\n" },
 		{ { "run", "--instances", "0", "--", "sh" },
 		  2,
 		  "",
-		  "drover: --instances: \"0\" is not a number from 1, nor auto\n" },
+		  "drover: --instances: \"0\" is not a number from 1 to 512, nor auto\n" },
 		{ { "run", "--instances", "many", "--", "sh" },
 		  2,
 		  "",
-		  "drover: --instances: \"many\" is not a number from 1, nor auto\n" },
+		  "drover: --instances: \"many\" is not a number from 1 to 512, nor auto\n" },
+		{ { "run", "--instances", "100000", "--", "sh" },
+		  2,
+		  "",
+		  "drover: --instances: \"100000\" is not a number from 1 to 512, nor auto\n" },
 		{ { "run", "web.yaml" }, 2, "", "drover: did you mean drover run -c web.yaml?\n" },
 	};
 
@@ -130,12 +175,13 @@ static void test_usage(void **state)
 
 static void test_commands(void **state)
 {
-	static const char good[] = "listen: [ 81, \"[::1]:82\" ]\n"
-				   "balancers: 2\n"
-				   "apps:\n"
-				   "  web: { command: sh -c 'a b', instances: 3, directory: / }\n"
-				   "  old: { servers: [ 10.0.0.5:3000, 10.0.0.6:3000 ] }\n"
-				   "routes: [ { host: x.org, path: /o, app: old }, { app: web } ]\n";
+	static const char good[] =
+		"listen: [ 81, \"[::1]:82\" ]\n"
+		"balancers: 2\n"
+		"apps:\n"
+		"  web: { command: sh -c 'a b', instances: 3, directory: / }\n"
+		"  old: { servers: [ 10.0.0.5:3000, 10.0.0.6:3000 ] }\n"
+		"routes: [ { host: x.org, path: /o, app: old }, { app: web } ]\n";
 	static const char answer[] = "g.yaml is good. It would run:\n"
 				     "  name       g\n"
 				     "  listen     0.0.0.0:81\n"
