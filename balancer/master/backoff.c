@@ -7,6 +7,7 @@
 #include "common/mem.h"
 
 #define MOST_ENDS_KEPT 4096 /* whatever the budget says */
+#define ENDS_FORGIVEN 5     /* to our own processes, within the window of their rule */
 
 uint64_t backoff_delay_ms(const struct backoff_rule *rule, uint32_t ends, bool served,
 			  uint32_t random)
@@ -26,6 +27,17 @@ uint64_t backoff_delay_ms(const struct backoff_rule *rule, uint32_t ends, bool s
 	/* From 75 % to 125 %, in steps of 1/1024 of that half. */
 	uint64_t spread = delay / 2;
 	return delay - delay / 4 + spread * (random % 1025) / 1024;
+}
+
+const struct backoff_rule backoff_own_processes = {
+	.min_ms = 100, .max_ms = 5000, .window_ms = 10000, .budget = 100,
+};
+
+uint64_t backoff_own_delay_ms(uint32_t ends, bool served, uint32_t random)
+{
+	if (served)
+		ends = ends > ENDS_FORGIVEN ? ends - ENDS_FORGIVEN + 1 : 1;
+	return backoff_delay_ms(&backoff_own_processes, ends, served, random);
 }
 
 void backoff_history_fini(struct backoff_history *h)

@@ -22,6 +22,12 @@ struct backoff_rule {
 uint64_t backoff_delay_ms(const struct backoff_rule *rule, uint32_t ends, bool served,
 			  uint32_t random);
 
+/* The rule for our own processes, balancers and the warden: one that had been
+ * ready is replaced at once, unless it ends more often than anybody kills by
+ * hand.  `ends` as backoff_note_end() counted them under this rule. */
+extern const struct backoff_rule backoff_own_processes;
+uint64_t backoff_own_delay_ms(uint32_t ends, bool served, uint32_t random);
+
 /* The ends of one instance's processes within the window, oldest first. */
 struct backoff_history {
 	uint64_t *ends_us;

@@ -28,13 +28,6 @@
 #define MESSAGES_A_TURN 64
 #define MESSAGES_LEFT 4096 /* in the channel of one that has ended: more than it holds */
 
-/* One that had been ready is replaced at once, unless it ends more often than
- * anybody kills by hand: then it is the start that kills it, or the traffic. */
-#define ENDS_FORGIVEN 5
-static const struct backoff_rule restart_rule = {
-	.min_ms = 100, .max_ms = 5000, .window_ms = 10000, .budget = 100,
-};
-
 /* ---- what it is told ---------------------------------------------------- */
 
 static void tell(struct balancer *b);
@@ -356,9 +349,8 @@ enum err balancer_start(struct generation *g, uint32_t index, struct balancer *a
 
 static void start_later(struct balancer *b, bool served)
 {
-	uint32_t ends = backoff_note_end(&b->history, &restart_rule, master_now_us(), served);
-	uint32_t counted = !served ? ends : ends > ENDS_FORGIVEN ? ends - ENDS_FORGIVEN + 1 : 1;
-	uint64_t wait = backoff_delay_ms(&restart_rule, counted, served, (uint32_t)random());
+	uint32_t ends = backoff_note_end(&b->history, &backoff_own_processes, master_now_us(), served);
+	uint64_t wait = backoff_own_delay_ms(ends, served, (uint32_t)random());
 
 	if (wait == 0) {
 		start_again(b);

@@ -118,7 +118,7 @@ void signals_block(struct signals *s)
 		if (!table[i].act)
 			signal(table[i].signo, SIG_IGN);
 	acted_on(&set);
-	sigprocmask(SIG_BLOCK, &set, &s->before);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 enum err signals_start(struct master *m)
@@ -139,5 +139,4 @@ void signals_stop(struct signals *s)
 	if (s->fd >= 0)
 		event_del(&s->ev);
 	fd_close(&s->fd);
-	sigprocmask(SIG_SETMASK, &s->before, NULL);
 }

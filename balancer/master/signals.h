@@ -4,7 +4,6 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <signal.h>
 
 #include "common/base.h"
 #include "common/err.h"
@@ -13,7 +12,6 @@ struct master;
 
 struct signals {
 	int fd;        /* signalfd */
-	sigset_t before;
 	struct event ev;
 };
 
@@ -23,7 +21,8 @@ void signals_block(struct signals *s);
 /* Begins to act on them.  ERR_FD_LIMIT, ERR_SYS. */
 MUST_CHECK enum err signals_start(struct master *m);
 
-/* Closes, and puts the mask back. */
+/* They stay blocked: one that comes while we are on our way out must not turn an
+ * orderly end into a death by signal. */
 void signals_stop(struct signals *s);
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -38,7 +39,6 @@ static void on_restart(evutil_socket_t fd, short what, void *arg)
 	start_again(arg);
 }
 
-/* Another one at once; after a second when this one did not last that long. */
 static void on_ended(evutil_socket_t fd, short what, void *arg)
 {
 	struct master *m = arg;
@@ -52,11 +52,15 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	fd_close(&w->pidfd);
 	fd_close(&w->life);
 	w->pid = 0;
-	log_warn("the warden has ended; starting another");
-	if (master_now_us() - w->started_us < RESTART_MS * 1000)
-		master_timer(&w->ev_restart, RESTART_MS);
-	else
+	uint32_t ends = backoff_note_end(&w->history, &backoff_own_processes, master_now_us(), true);
+	uint64_t wait = backoff_own_delay_ms(ends, true, (uint32_t)random());
+	if (wait) {
+		log_warn("the warden keeps ending: starting another in %.1f s", (double)wait / 1e3);
+		master_timer(&w->ev_restart, wait);
+	} else {
+		log_warn("the warden has ended: starting another");
 		start_again(m);
+	}
 }
 
 static enum err fork_warden(struct master *m)
@@ -80,7 +84,6 @@ static enum err fork_warden(struct master *m)
 	}
 	w->pid = pid;
 	w->life = life[1];
-	w->started_us = master_now_us();
 	master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, m);
 	event_add(&w->ev_ended, NULL);
 	return ERR_OK;
@@ -126,6 +129,7 @@ void warden_stop(struct warden *w)
 	if (w->notes)
 		munmap(w->notes, sizeof(*w->notes));
 	w->notes = NULL;
+	backoff_history_fini(&w->history);
 }
 
 void warden_set_wait(struct warden *w, const struct config *cfg)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "balancer/master/backoff.h"
 #include "common/base.h"
 #include "common/err.h"
 
@@ -40,7 +41,7 @@ struct warden {
 	int life;             /* write end: closes when the master ends */
 	int balancers[2];     /* every balancer inherits [1]; the warden waits for the end of [0] */
 	struct event ev_ended, ev_restart;
-	uint64_t started_us;
+	struct backoff_history history;
 };
 
 /* Makes the notes and pipes and forks the warden.  ERR_*, logged. */

@@ -141,6 +141,29 @@ static void test_failed_starts_in_a_row(void **state)
 	assert_int_equal(backoff_ends(&h, &rule, 4 * SECOND), 0);
 }
 
+static const struct {
+	const char *row;
+	uint32_t ends;
+	bool served;
+	uint64_t want_ms;
+} own[] = {
+	{ "killed once", 1, true, 0 },
+	{ "killed five times in ten seconds", 5, true, 0 },
+	{ "and once more", 6, true, 100 },
+	{ "and again", 7, true, 200 },
+	{ "for ever", 60, true, 5000 },
+	{ "never ready", 1, false, 100 },
+	{ "never ready, again", 2, false, 200 },
+};
+
+static void test_own_processes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(own); i++)
+		check_row_int(own[i].row, backoff_own_delay_ms(own[i].ends, own[i].served, NO_JITTER),
+			      own[i].want_ms);
+}
+
 static void test_without_memory(void **state)
 {
 	struct backoff_history h = { .n = 0 };
@@ -170,6 +193,7 @@ int main(void)
 		cmocka_unit_test(test_counts_up_to_budget_and_one),
 		cmocka_unit_test(test_budget_may_shrink_by_a_reload),
 		cmocka_unit_test(test_failed_starts_in_a_row),
+		cmocka_unit_test(test_own_processes),
 		cmocka_unit_test(test_without_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
