@@ -126,7 +126,8 @@ bool pick_follow_roster(struct proxy *p)
 static bool has_its_fill(struct proxy *p, uint32_t slot)
 {
 	struct worker_ref *w = &p->workers[slot];
-	if (clock_now_us() - w->up_since_us > PICK_COLD_US) {
+	/* The master may have stamped it after this turn read its clock. */
+	if (clock_now_us() > w->up_since_us + PICK_COLD_US) {
 		w->cold = false;
 		return false;
 	}
