@@ -9,7 +9,8 @@
 #include "common/fd.h"
 
 const struct counter_info counter_table[COUNTER_MAX] = {
-#define COUNTER(n, k, u, h) [COUNTER_##n] = { .name = #n, .unit = u, .help = h, .kind = COUNTER_KIND_##k },
+#define COUNTER(n, k, u, h) \
+	[COUNTER_##n] = { .name = #n, .unit = u, .help = h, .kind = COUNTER_KIND_##k },
 #include "balancer/board/counters.def"
 #undef COUNTER
 };
@@ -87,7 +88,8 @@ void tally_retire(struct tally *t, uint32_t row)
 	atomic_store_explicit(&from->used, 0, memory_order_release);
 	for (size_t c = 0; c < COUNTER_MAX; c++)
 		if (counter_table[c].kind == COUNTER_KIND_SUM)
-			put64(&to->counters[c], get64(&to->counters[c]) + get64(&from->counters[c]));
+			put64(&to->counters[c],
+			      get64(&to->counters[c]) + get64(&from->counters[c]));
 	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
 		uint64_t n = get64(&from->workers[s].requests);
 		if (n)

@@ -38,7 +38,7 @@ struct counter_info {
 extern const struct counter_info counter_table[COUNTER_MAX];
 
 struct tally_worker {
-	_Atomic uint32_t in_flight; /* requests and tunnels picked for this roster slot, not finished */
+	_Atomic uint32_t in_flight; /* requests and tunnels picked for this slot, not finished */
 	_Atomic uint32_t zero;
 	_Atomic uint64_t requests;  /* sent to this slot's occupants so far */
 };
@@ -52,7 +52,7 @@ struct tally_row {
 
 struct tally {
 	uint64_t stamp;
-	_Atomic uint32_t n_rows;    /* rows ever used: [0, n_rows); keeps readers off the untouched ones */
+	_Atomic uint32_t n_rows;    /* ever used: [0, n_rows); keeps readers off the others */
 	struct tally_row retired;
 	struct tally_row rows[TALLY_ROWS];
 };

@@ -93,9 +93,12 @@ static struct app *new_app(struct master *m, const struct cfg_app *conf)
 	uint32_t id = m->next_app_id + 1;
 
 	if (!a || !name || slots_add_app(&m->slots, id, conf->name)) {
-		logs_complain(&m->logs, a && name ? "there are too many apps (%s): at most %d, counting those "
-			      "whose last connections are still being finished" :
-			      "out of memory for app %s (at most %d apps)", conf->name, ROSTER_APPS);
+		if (a && name)
+			logs_complain(&m->logs, "one app too many (%s): at most %d, counting those "
+				      "whose last connections are still being finished",
+				      conf->name, ROSTER_APPS);
+		else
+			logs_complain(&m->logs, "out of memory for app %s", conf->name);
 		mem_free(a);
 		mem_free(name);
 		return NULL;
@@ -177,7 +180,8 @@ void apps_retire_unknown(struct master *m)
 		if (a->in_config || generations_know_app(m, a->id))
 			continue;
 		if (a->target) {
-			log_notice("app %s has left the configuration: stopping its workers", a->name);
+			log_notice("app %s has left the configuration: stopping its workers",
+				   a->name);
 			aim_at(a, NULL);
 		} else if (list_empty(&a->workers)) {
 			free_app(a);
@@ -222,10 +226,12 @@ static void warn_of_root(const struct master *m)
 		const struct app *a = list_entry(it, struct app, link);
 		const struct cfg_app *conf = a->target->conf;
 		if (conf->command && !conf->user && n < sizeof(names))
-			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "", a->name);
+			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+					      a->name);
 	}
 	if (n)
-		log_warn("workers run as root (app %s): name a user for them in the configuration", names);
+		log_warn("workers run as root (app %s): name a user for them in the configuration",
+			 names);
 }
 
 enum err apps_boot(struct master *m)
@@ -298,7 +304,8 @@ struct backoff_rule app_backoff_rule(const struct app *a)
 {
 	const struct cfg_app *conf = a->target->conf;
 
-	return (struct backoff_rule){ .min_ms = conf->backoff_min_ms, .max_ms = conf->backoff_max_ms,
+	return (struct backoff_rule){ .min_ms = conf->backoff_min_ms,
+				      .max_ms = conf->backoff_max_ms,
 				      .window_ms = conf->restart_window_ms,
 				      .budget = conf->restart_budget };
 }

@@ -82,7 +82,7 @@ void apps_free(struct master *m);
 #define APP_NEXT_MAX 192
 void app_mark(struct app *a);
 void app_on_up(struct app *a, struct worker *w);
-void app_on_end(struct app *a, struct worker *w, char next[static APP_NEXT_MAX]); /* having been UP */
+void app_on_end(struct app *a, struct worker *w, char next[static APP_NEXT_MAX]); /* was UP */
 void app_on_boot_failure(struct app *a, struct worker *w, char next[static APP_NEXT_MAX]);
 /* From reconcile.c: instance `instance` of `r` could not even be spawned. */
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance);

@@ -115,8 +115,9 @@ static const struct roster *protect_board(struct master *m, uint32_t row)
 	if (e)
 		die(EXIT_FAILED, "cannot map the roster: %s", err_text(e));
 	munmap(m->slots.shared, sizeof(*m->slots.shared));
+	struct tally_row *own = &m->tally->rows[row];
 	if (mprotect(m->tally, sizeof(*m->tally), PROT_READ) == 0 &&
-	    mprotect(&m->tally->rows[row], sizeof(m->tally->rows[row]), PROT_READ | PROT_WRITE) != 0)
+	    mprotect(own, sizeof(*own), PROT_READ | PROT_WRITE) != 0)
 		/* Pages larger than a row's alignment. */
 		(void)!mprotect(m->tally, sizeof(*m->tally), PROT_READ | PROT_WRITE);
 	return roster;

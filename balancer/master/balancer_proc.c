@@ -182,8 +182,8 @@ static void log_end(const struct balancer *b, const siginfo_t *si, bool expected
 
 	proc_exit_text(si->si_code, si->si_status, text);
 	if (expected)
-		log_debug("balancer %u (pid %d) of generation %u has finished", b->index, (int)b->pid,
-			 b->generation->number);
+		log_debug("balancer %u (pid %d) of generation %u has finished", b->index,
+			  (int)b->pid, b->generation->number);
 	else
 		log_error("balancer %u (pid %d) of generation %u ended: %s", b->index, (int)b->pid,
 			  b->generation->number, text);
@@ -218,7 +218,8 @@ void balancer_kill(struct balancer *b)
 		return;
 	b->killed = true;
 	if (fd_signal_pid(b->pidfd, SIGKILL))
-		log_error("cannot kill balancer %u (pid %d): %s", b->index, (int)b->pid, strerror(errno));
+		log_error("cannot kill balancer %u (pid %d): %s", b->index, (int)b->pid,
+			  strerror(errno));
 }
 
 void balancer_free(struct balancer *b)
@@ -307,10 +308,11 @@ static enum err start_process(struct balancer *b)
 
 static void log_no_start(const struct balancer *b, enum err e)
 {
-	logs_complain(&b->generation->m->logs, "cannot start balancer %u: %s", b->index,
-		      e == ERR_FULL ? "too many balancers of earlier generations still finish their "
-				      "connections" :
-		      e == ERR_SYS ? strerror(errno) : err_text(e));
+	const char *why = e == ERR_SYS ? strerror(errno) : err_text(e);
+
+	if (e == ERR_FULL)
+		why = "too many balancers of earlier generations still finish their connections";
+	logs_complain(&b->generation->m->logs, "cannot start balancer %u: %s", b->index, why);
 }
 
 static void start_again(struct balancer *b);
@@ -349,7 +351,8 @@ enum err balancer_start(struct generation *g, uint32_t index, struct balancer *a
 
 static void start_later(struct balancer *b, bool served)
 {
-	uint32_t ends = backoff_note_end(&b->history, &backoff_own_processes, master_now_us(), served);
+	uint64_t now = master_now_us();
+	uint32_t ends = backoff_note_end(&b->history, &backoff_own_processes, now, served);
 	uint64_t wait = backoff_own_delay_ms(ends, served, (uint32_t)random());
 
 	if (wait == 0) {

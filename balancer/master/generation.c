@@ -36,7 +36,8 @@ static bool go(struct generation *g, enum generation_state to)
 }
 
 /* `user` of the configuration, else drover, else nobody; only root changes. */
-enum err generation_find_user(struct master *m, const struct config *cfg, struct proc_user *ret_user)
+enum err generation_find_user(struct master *m, const struct config *cfg,
+			      struct proc_user *ret_user)
 {
 	*ret_user = (struct proc_user){ .set = false };
 	if (geteuid() != 0)
@@ -44,14 +45,15 @@ enum err generation_find_user(struct master *m, const struct config *cfg, struct
 	if (cfg->user) {
 		enum err e = proc_find_user(cfg->user, ret_user);
 		if (e)
-			logs_complain(&m->logs, "there is no user \"%s\" (user:); create it, or name another",
-				      cfg->user);
+			logs_complain(&m->logs, "there is no user \"%s\" (user:); create it, or "
+				      "name another", cfg->user);
 		return e;
 	}
-	if (proc_find_user("drover", ret_user) == ERR_OK || proc_find_user("nobody", ret_user) == ERR_OK)
+	if (proc_find_user("drover", ret_user) == ERR_OK ||
+	    proc_find_user("nobody", ret_user) == ERR_OK)
 		return ERR_OK;
-	logs_complain(&m->logs, "there is neither a user \"drover\" nor \"nobody\" for the balancers; "
-		      "name one with user:");
+	logs_complain(&m->logs, "there is neither a user \"drover\" nor \"nobody\" for the "
+		      "balancers; name one with user:");
 	return ERR_MISSING;
 }
 
@@ -192,7 +194,8 @@ void generation_on_balancer_gone(struct generation *g, struct balancer *b, bool 
 	case GENERATION_LOADING:
 	case GENERATION_READY:
 		balancer_free(b);
-		reload_failed(g, failed ? "a balancer ended before it was ready" : "a balancer left");
+		reload_failed(g, failed ? "a balancer ended before it was ready"
+					: "a balancer left before it was ready");
 		break;
 	case GENERATION_SERVING:
 		balancer_replace(b);

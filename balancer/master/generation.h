@@ -35,7 +35,7 @@ struct generation {
 	enum generation_state state;
 	struct config_ref *config;     /* held */
 	struct proc_user user;         /* of its balancers */
-	const struct logs_files *logs; /* not yet in force: while LOADING after a reload; else NULL */
+	const struct logs_files *logs; /* while LOADING after a reload: not yet in force; or NULL */
 	struct listener **listeners;   /* one per config->listens, each counted in */
 	bool accepting;                /* some of it may still accept */
 	enum drain_level drain;        /* the highest level it was told */

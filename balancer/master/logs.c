@@ -57,11 +57,13 @@ static enum err open_log(const struct logs *l, const char *path, int standard, c
 		return e;
 	}
 	/* O_NONBLOCK: a FIFO that nobody reads must not hold us up, here or later. */
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, LOG_MODE);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+		  LOG_MODE);
 	if (fd < 0) {
 		int error = errno;
-		logs_complain(l, "cannot open %s (%s): %s; check that its directory exists and may be written",
-			      path, key, error == ENXIO ? "nobody reads this FIFO" : strerror(error));
+		logs_complain(l, "cannot open %s (%s): %s; check that its directory exists and may "
+			      "be written", path, key,
+			      error == ENXIO ? "nobody reads this FIFO" : strerror(error));
 		return error == EMFILE || error == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
 	}
 	*ret_fd = fd;

@@ -23,7 +23,8 @@ struct logs_files {
 
 /* Opens the logs of `cfg`.  On failure nothing is open and the reason has been
  * logged.  The caller commits or closes them. */
-MUST_CHECK enum err logs_open(struct logs *l, const struct config *cfg, struct logs_files *ret_files);
+MUST_CHECK enum err logs_open(struct logs *l, const struct config *cfg,
+			      struct logs_files *ret_files);
 void logs_close_files(struct logs_files *files);
 
 /* Puts them in force in this process: takes the files, sets the level. */

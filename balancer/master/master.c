@@ -51,7 +51,8 @@ void master_event(struct master *m, struct event *ev, int fd, short what, event_
 
 void master_timer(struct event *ev, uint64_t ms)
 {
-	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000),
+			      .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
 	event_add(ev, &tv);
 }
@@ -127,7 +128,8 @@ static enum err make_board(struct master *m)
 	if (!e)
 		e = signals_start(m);
 	if (e)
-		logs_complain(&m->logs, "cannot start: %s", e == ERR_SYS ? strerror(errno) : err_text(e));
+		logs_complain(&m->logs, "cannot start: %s",
+			      e == ERR_SYS ? strerror(errno) : err_text(e));
 	return e;
 }
 
@@ -146,8 +148,8 @@ static void raise_limits(void)
 	uint64_t files = proc_raise_nofile();
 
 	if (files < WANTED_FILES)
-		log_warn("only %llu open files are allowed (ulimit -n, LimitNOFILE=): that is few for a "
-			 "server", (unsigned long long)files);
+		log_warn("only %llu open files are allowed (ulimit -n, LimitNOFILE=): that is few "
+			 "for a server", (unsigned long long)files);
 }
 
 static enum err start(struct master *m)

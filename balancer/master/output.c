@@ -58,7 +58,9 @@ static void on_line(void *arg, const char *line, size_t n)
 	static char shown[LINES_SHOWN_MAX];
 	struct output_stream *s = arg;
 
-	sink_line(s->sink, s->owner->prefix, shown, lines_show(shown, line, n, s->sink->is_terminal));
+	size_t length = lines_show(shown, line, n, s->sink->is_terminal);
+
+	sink_line(s->sink, s->owner->prefix, shown, length);
 	tail_add(&s->owner->tail, line, n);
 }
 

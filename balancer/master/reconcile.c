@@ -277,7 +277,8 @@ static void announce(struct app *a)
 	r->announced = true;
 	const char *s = a->wanted == 1 ? "" : "s";
 	if (r->number > 1)
-		log_notice("app %s: all %u worker%s ready, of release %u", a->name, a->wanted, s, r->number);
+		log_notice("app %s: all %u worker%s ready, of release %u", a->name, a->wanted, s,
+			   r->number);
 	else
 		log_notice("app %s: all %u worker%s ready", a->name, a->wanted, s);
 }

@@ -131,7 +131,8 @@ void reload_ask(struct master *m, const char *why)
 		return;
 	}
 	if (m->loading)
-		log_notice("%s: giving up generation %u, which is not ready yet", why, m->loading->number);
+		log_notice("%s: giving up generation %u, which is not ready yet", why,
+			   m->loading->number);
 	reload_cancel(m);
 	load(m, why);
 }

@@ -58,8 +58,9 @@ static char *find_directory(const struct logs *l)
 	path = mem_must_printf("/tmp/drover-%u", (unsigned)geteuid());
 	if (own_directory(path, geteuid() == 0 ? 0755 : 0700))
 		return path;
-	logs_complain(l, "cannot use %s as run directory: %s; remove it, or set XDG_RUNTIME_DIR", path,
-		      errno == EPERM ? "it is not a directory that only we may write" : strerror(errno));
+	logs_complain(l, "cannot use %s as run directory: %s; remove it, or set XDG_RUNTIME_DIR",
+		      path, errno == EPERM ? "it is not a directory that only we may write"
+					   : strerror(errno));
 	mem_free(path);
 	return NULL;
 }
@@ -81,11 +82,12 @@ static pid_t read_pid(int fd)
 static void complain_taken(const struct rundir *r, const struct logs *l, pid_t holder)
 {
 	if (holder > 0 && kill(holder, 0) != 0 && errno == ESRCH)
-		logs_complain(l, "instance \"%s\" (pid %d) has ended, but its last connections are still "
-			      "being finished; try again in a few seconds", r->name, (int)holder);
+		logs_complain(l, "instance \"%s\" (pid %d) has ended, but its last connections are "
+			      "still being finished; try again in a few seconds", r->name,
+			      (int)holder);
 	else
-		logs_complain(l, "an instance named \"%s\" is already running (pid %d); stop it, or give "
-			      "this one another name with --name", r->name, (int)holder);
+		logs_complain(l, "an instance named \"%s\" is already running (pid %d); stop it, "
+			      "or give this one another name with --name", r->name, (int)holder);
 }
 
 /* One try: ERR_AGAIN when the file was removed between opening and locking. */
@@ -157,8 +159,8 @@ enum err rundir_write_pid_file(struct rundir *r, const struct logs *l, const cha
 	int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	bool ok = fd >= 0 && dprintf(fd, "%d\n", (int)getpid()) > 0 && rename(fresh, path) == 0;
 	if (!ok) {
-		logs_complain(l, "cannot write pid_file %s: %s; check that its directory exists and may "
-			      "be written", path, strerror(errno));
+		logs_complain(l, "cannot write pid_file %s: %s; check that its directory exists "
+			      "and may be written", path, strerror(errno));
 		if (fd >= 0)
 			unlink(fresh);
 	}

@@ -63,7 +63,8 @@ void slots_release(struct slots *s, uint32_t slot)
 	struct roster *d = s->draft;
 
 	/* The epoch stays: what a balancer kept for it dies with the next one. */
-	d->slots[slot] = (struct roster_slot){ .epoch = d->slots[slot].epoch, .state = WORKER_EMPTY };
+	d->slots[slot] = (struct roster_slot){ .epoch = d->slots[slot].epoch,
+					       .state = WORKER_EMPTY };
 	s->dirty = true;
 }
 

@@ -52,7 +52,8 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	fd_close(&w->pidfd);
 	fd_close(&w->life);
 	w->pid = 0;
-	uint32_t ends = backoff_note_end(&w->history, &backoff_own_processes, master_now_us(), true);
+	uint64_t now = master_now_us();
+	uint32_t ends = backoff_note_end(&w->history, &backoff_own_processes, now, true);
 	uint64_t wait = backoff_own_delay_ms(ends, true, (uint32_t)random());
 	if (wait) {
 		log_warn("the warden keeps ending: starting another in %.1f s", (double)wait / 1e3);
@@ -77,9 +78,17 @@ static enum err fork_warden(struct master *m)
 	}
 	int error = errno;
 	fd_close(&life[0]);
-	if (pid < 0 || fd_of_pid(pid, &w->pidfd)) {
-		fd_close(&life[1]); /* a warden without a pidfd sees this as our end, and finds nothing to do */
-		errno = pid < 0 ? error : errno;
+	if (pid < 0) {
+		fd_close(&life[1]);
+		errno = error;
+		return ERR_SYS;
+	}
+	if (fd_of_pid(pid, &w->pidfd)) {
+		error = errno;
+		kill(pid, SIGKILL); /* before it takes the closed pipe for our end */
+		waitpid(pid, NULL, 0);
+		fd_close(&life[1]);
+		errno = error;
 		return ERR_SYS;
 	}
 	w->pid = pid;

@@ -85,7 +85,8 @@ static void kill_balancers(const struct master *m)
 		const struct tally_row *row = &m->tally->rows[i];
 		pid_t pid = atomic_load(&row->pid);
 		if (atomic_load(&row->used) && pid > 0 && getpgid(pid) == m->warden.notes->group) {
-			log_error("balancer (pid %d) has not drained in time: killing it", (int)pid);
+			log_error("balancer (pid %d) has not drained in time: killing it",
+				  (int)pid);
 			kill(pid, SIGKILL);
 		}
 	}

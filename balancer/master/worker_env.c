@@ -56,7 +56,9 @@ static size_t expand_into(char *out, const char *text, const char *port, const c
 	size_t n = 0, skip;
 
 	while (*text) {
-		const char *value = *text == '$' ? value_at(text, &skip, port, host, instance) : NULL;
+		const char *value = NULL;
+		if (*text == '$')
+			value = value_at(text, &skip, port, host, instance);
 		size_t length = value ? strlen(value) : 1;
 		if (out && length)
 			memcpy(out + n, value ? value : text, length);
@@ -144,7 +146,8 @@ static enum err put_contract(char **env, const struct facts *f, const char *app)
 		{ CONTRACT_CONCURRENCY, "1" },
 		{ CONTRACT_HOST, f->host },
 	};
-	size_t n = f->host[0] ? ARRAY_LEN(rows) : ARRAY_LEN(rows) - 1; /* no HOST with a Unix socket */
+	/* The last one, HOST, has no meaning with a Unix socket. */
+	size_t n = ARRAY_LEN(rows) - (f->host[0] ? 0 : 1);
 
 	for (size_t i = 0; i < n; i++)
 		if (put(env, assignment(rows[i].name, rows[i].value)))
@@ -198,7 +201,8 @@ enum err worker_env_init(struct worker_env *e, const struct cfg_app *app,
 
 	learn(&f, address, instance, release);
 	e->argv = mem_alloc_zero((count(app->command) + 1) * sizeof(char *));
-	e->env = mem_alloc_zero((count(inherited) + count(app->env) + CONTRACT_ROOM) * sizeof(char *));
+	size_t most = count(inherited) + count(app->env) + CONTRACT_ROOM;
+	e->env = mem_alloc_zero(most * sizeof(char *));
 	if (!e->argv || !e->env || fill_argv(e->argv, app, &f) ||
 	    fill_env(e->env, app, &f, inherited)) {
 		worker_env_fini(e);

@@ -34,7 +34,7 @@
 #define KILLED_LOOK_MS 5000
 #define WARM_REQUESTS 4096     /* sent to a worker before it counts as warm */
 #define WARM_ENOUGH_US 1500000 /* and the longest that is waited for them */
-#define QUIET_US 100000        /* after that long, QUIET_REQUESTS say that there is no load to spare it */
+#define QUIET_US 100000        /* after that long, QUIET_REQUESTS say that there is no load */
 #define QUIET_REQUESTS 20
 #define GIVE_UP_US 2000000    /* on a killed group that does not vanish: unreaped, not ours */
 #define SERVER_DRAIN_MS 30000 /* of a server whose app has no configuration any more */
@@ -101,7 +101,8 @@ static void log_last_lines(struct worker *w)
 	if (row && strcmp(row->last_words, w->exit_text) == 0 && !w->served)
 		return;
 	if (row)
-		snprintf(row->last_words, sizeof(row->last_words), "%s", w->served ? "" : w->exit_text);
+		snprintf(row->last_words, sizeof(row->last_words), "%s",
+			 w->served ? "" : w->exit_text);
 	for (uint32_t i = 0; i < w->output.tail.n; i++)
 		log_error("  %s%s", w->output.prefix, tail_line(&w->output.tail, i));
 }
@@ -117,8 +118,8 @@ static void mark_up(struct worker *w)
 	if (addr_is_unix(&w->address) && rundir_open_socket(w->address.un.sun_path)) {
 		int error = errno;
 		app_on_boot_failure(w->app, w, next);
-		log_error("%s: cannot let the balancers use %s: %s%s", w->name, w->address.un.sun_path,
-			  strerror(error), next);
+		log_error("%s: cannot let the balancers use %s: %s%s", w->name,
+			  w->address.un.sun_path, strerror(error), next);
 		start_stopping(w);
 		return;
 	}
@@ -138,8 +139,8 @@ static void boot_timeout(struct worker *w)
 	char text[ADDR_TEXT_MAX], next[APP_NEXT_MAX];
 
 	app_on_boot_failure(w->app, w, next);
-	log_error("%s was not ready within %.1f s: nothing accepts on %s (does the command listen on "
-		  "$PORT?)%s", w->name, (double)w->release->conf->ready_timeout_ms / 1e3,
+	log_error("%s was not ready within %.1f s: nothing accepts on %s (does the command listen "
+		  "on $PORT?)%s", w->name, (double)w->release->conf->ready_timeout_ms / 1e3,
 		  addr_format(&w->address, text), next);
 	snprintf(w->exit_text, sizeof(w->exit_text), "not ready in time");
 	log_last_lines(w);
@@ -194,8 +195,8 @@ static void check_drained(struct worker *w)
 		log_info("%s drained in %.2f s", w->name, seconds_since(w->drain_us));
 		start_stopping(w);
 	} else if (master_now_us() >= until) {
-		log_warn("%s still has %u requests after stop.drain (%.1f s): stopping it", w->name, busy,
-			 (double)drain_ms(w) / 1e3);
+		log_warn("%s still has %u requests after stop.drain (%.1f s): stopping it", w->name,
+			 busy, (double)drain_ms(w) / 1e3);
 		start_stopping(w);
 	} else {
 		master_timer(&w->ev_timer, DRAIN_LOOK_MS);
@@ -246,8 +247,8 @@ static void crashed(struct worker *w)
 	char next[APP_NEXT_MAX];
 
 	app_on_end(w->app, w, next);
-	log_at(w->was_clean ? LOG_WARN : LOG_ERROR, "%s ended: %s, after %.1f s%s", w->name, w->exit_text,
-	       seconds_since(w->started_us), next);
+	log_at(w->was_clean ? LOG_WARN : LOG_ERROR, "%s ended: %s, after %.1f s%s", w->name,
+	       w->exit_text, seconds_since(w->started_us), next);
 	if (!w->was_clean && !w->was_told)
 		log_last_lines(w);
 	leave(w);
@@ -329,7 +330,8 @@ void worker_event(struct worker *w, enum worker_event ev)
 	worker_act_f *act = acts[w->phase][ev];
 
 	if (!act) {
-		log_debug("%s: unexpected event %d while %s", w->name, (int)ev, phase_names[w->phase]);
+		log_debug("%s: unexpected event %d while %s", w->name, (int)ev,
+			  phase_names[w->phase]);
 		return;
 	}
 	act(w);
@@ -352,7 +354,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	proc_exit_text(si.si_code, si.si_status, w->exit_text);
 	w->was_clean = si.si_code == CLD_EXITED && si.si_status == 0;
 	w->was_told = si.si_code == CLD_KILLED && (si.si_status == SIGKILL ||
-						   si.si_status == SIGTERM || si.si_status == SIGINT);
+		      si.si_status == SIGTERM || si.si_status == SIGINT);
 	output_drain(&w->output);
 	worker_event(w, WE_EXIT);
 	master_reap_strangers(w->app->m);

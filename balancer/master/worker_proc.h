@@ -59,12 +59,12 @@ struct worker {
 
 	uint64_t started_us, up_us, drain_us;
 	uint64_t requests_before;  /* of its slot, when it came UP */
-	uint64_t deadline_us;     /* of STARTING, DRAINING; in STOPPING and LEAVING: when SIGKILL is due */
+	uint64_t deadline_us;     /* of DRAINING; in STOPPING and LEAVING: when SIGKILL is due */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
-	char name[80 + ADDR_TEXT_MAX];            /* "app web: worker 0 (pid 123)", "app web: server 10.0.0.5:80" */
+	char name[80 + ADDR_TEXT_MAX]; /* "app web: worker 0 (pid 123)", or "server ..." */
 	char exit_text[64];
-	bool was_told;            /* ended by a signal that somebody sent: its output explains nothing */
+	bool was_told;            /* ended by somebody's signal: its output explains nothing */
 	bool was_clean;           /* ended with status 0 */
 };
 

@@ -52,14 +52,14 @@ static enum err give_socket(struct worker *w, const struct proc_user *user)
 	struct master *m = w->app->m;
 	uint64_t epoch = m->slots.draft->slots[w->slot].epoch;
 	char path[sizeof(w->address.un.sun_path)];
-	enum err e = rundir_socket_path(&m->rundir, w->app->id, epoch, user, &m->balancer_user, path,
-					sizeof(path));
+	enum err e = rundir_socket_path(&m->rundir, w->app->id, epoch, user, &m->balancer_user,
+					path, sizeof(path));
 
 	if (!e)
 		e = addr_unix(path, &w->address);
 	if (e == ERR_RANGE)
-		return complain(w, e, "the path of its socket is longer than a socket address takes; "
-				"set XDG_RUNTIME_DIR to a shorter one", "");
+		return complain(w, e, "the path of its socket is longer than a socket address "
+				"takes; set XDG_RUNTIME_DIR to a shorter one", "");
 	if (e)
 		return complain(w, e, "cannot make a directory for its socket", strerror(errno));
 	warden_set_sockets(&m->warden, m->rundir.sockets);
@@ -94,7 +94,8 @@ static enum err spawn(struct worker *w, const struct proc_user *user)
 	struct proc_failure failure;
 	struct worker_env env;
 	int fds[2];
-	enum err e = worker_env_init(&env, conf, &w->address, w->instance, w->release->number, environ);
+	enum err e = worker_env_init(&env, conf, &w->address, w->instance, w->release->number,
+				     environ);
 
 	if (e)
 		return complain(w, e, err_text(e), "");
@@ -224,7 +225,8 @@ enum err worker_add_server(struct app *app, const struct addr *address)
 	enter_roster(w, WORKER_UP);
 	list_push_back(&app->workers, &w->link);
 	worker_watch(w);
-	snprintf(w->name, sizeof(w->name), "app %s: server %s", app->name, addr_format(address, text));
+	snprintf(w->name, sizeof(w->name), "app %s: server %s", app->name,
+		 addr_format(address, text));
 	log_info("%s added", w->name);
 	return ERR_OK;
 }

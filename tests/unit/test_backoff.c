@@ -56,7 +56,8 @@ static void test_odd_rules(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(odd_rules); i++) {
-		uint64_t got = backoff_delay_ms(&odd_rules[i].rule, odd_rules[i].ends, true, NO_JITTER);
+		uint64_t got = backoff_delay_ms(&odd_rules[i].rule, odd_rules[i].ends, true,
+						NO_JITTER);
 		uint64_t off = got > odd_rules[i].want_ms ? got - odd_rules[i].want_ms
 							   : odd_rules[i].want_ms - got;
 		check_row(odd_rules[i].row, off <= odd_rules[i].want_ms / 100);
@@ -160,7 +161,8 @@ static void test_own_processes(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(own); i++)
-		check_row_int(own[i].row, backoff_own_delay_ms(own[i].ends, own[i].served, NO_JITTER),
+		check_row_int(own[i].row,
+			      backoff_own_delay_ms(own[i].ends, own[i].served, NO_JITTER),
 			      own[i].want_ms);
 }
 

@@ -126,7 +126,8 @@ static void test_binary_junk(void **state)
 	}
 	lines_end(&l, take, &taken);
 	assert_in_range(taken.lines, newlines, newlines + 1);
-	assert_memory_equal(taken.text, junk, (size_t)((char *)memchr(junk, '\n', sizeof(junk)) - junk));
+	const char *newline = memchr(junk, '\n', sizeof(junk));
+	assert_memory_equal(taken.text, junk, (size_t)(newline - junk));
 }
 
 static void test_without_memory_a_partial_line_is_a_line(void **state)
