@@ -125,6 +125,12 @@ static bool same_text(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+static bool route_is_broken(const struct check *c, const struct cfg_route *r)
+{
+	return origin(c, &r->host)->broken || origin(c, &r->path)->broken ||
+	       origin(c, &r->app)->broken;
+}
+
 static void check_routes(const struct check *c)
 {
 	const struct config *cfg = c->cfg;
@@ -141,9 +147,11 @@ static void check_routes(const struct check *c)
 	}
 	for (size_t i = 1; i < cfg->n_routes; i++) {
 		const struct cfg_route *late = &cfg->routes[i];
-		for (size_t j = 0; j < i; j++) {
+		for (size_t j = 0; j < i && !route_is_broken(c, late); j++) {
 			const struct cfg_route *early = &cfg->routes[j];
 			bool all = !early->host && !early->path;
+			if (route_is_broken(c, early))
+				continue;
 			if (!all && !(same_text(early->host, late->host) &&
 				      same_text(early->path, late->path)))
 				continue;
@@ -172,6 +180,8 @@ static void check_kind(const struct check *c, const struct cfg_app *app)
 {
 	bool command = written(c, &app->command) || app->command;
 	bool servers = written(c, &app->servers);
+	if (origin(c, &app->name)->broken)
+		return;
 	if (command && servers) {
 		wrong(c, &app->servers,
 		      "apps.%s: command and servers exclude each other: either drover starts the "
@@ -214,7 +224,8 @@ static bool check_directory(const struct check *c, const struct cfg_app *app)
 	return !why;
 }
 
-/* 1: can be executed by somebody; 0: is not there; -1: is there and is no program. */
+/* 1: can be executed by somebody; 0: is not there; -1: is there and is no program;
+ * -2: is a directory. */
 static int find_program(const char *folder, size_t n_folder, const char *name)
 {
 	struct stat st;
@@ -224,6 +235,8 @@ static int find_program(const char *folder, size_t n_folder, const char *name)
 		found = errno == ENOENT || errno == ENOTDIR ? 0 : 1;
 	else if (S_ISREG(st.st_mode) && (st.st_mode & 0111))
 		found = 1;
+	else if (S_ISDIR(st.st_mode))
+		found = -2;
 	mem_free(path);
 	return found;
 }
@@ -261,7 +274,8 @@ static void check_program(const struct check *c, const struct cfg_app *app)
 		return;
 	report_quote(name, quoted);
 	if (found < 0)
-		wrong(c, &app->command, "apps.%s.command: %s is not executable", app->name, quoted);
+		wrong(c, &app->command, "apps.%s.command: %s is %s", app->name, quoted,
+		      found == -2 ? "a directory" : "not executable");
 	else if (!strchr(name, '/'))
 		wrong(c, &app->command, "apps.%s.command: there is no program %s in PATH",
 		      app->name, quoted);
@@ -270,6 +284,9 @@ static void check_program(const struct check *c, const struct cfg_app *app)
 	else
 		wrong(c, &app->command, "apps.%s.command: there is no program %s in %s", app->name,
 		      quoted, app->directory);
+	if (found == 0 && strpbrk(name, " \t"))
+		report_hint(c->report, "a word is not split: leave out the quotes around the whole "
+				       "command, as in node server.js");
 }
 
 static bool is_loopback(const struct addr *a)

@@ -114,15 +114,16 @@ static void dump_env(const struct dump *d, const struct key *key, char *const *c
 {
 	dump_head(d, key, field);
 	for (char *const *v = *field; *v; v++) {
+		struct line l;
 		const char *value = strchr(*v, '=') + 1;
 		char *name = strndup(*v, (size_t)(value - *v - 1));
 		if (!name)
 			die(1, "out of memory");
-		fprintf(d->out, "%*s", d->indent + 2, "");
-		value_print_text(name, d->out);
-		fputs(": ", d->out);
-		value_print_text(value, d->out);
-		fputc('\n', d->out);
+		fputs("  ", line_open(&l));
+		value_print_text(name, l.out);
+		fputs(": ", l.out);
+		value_print_text(value, l.out);
+		print_line(d, line_end(&l), NULL, *v);
 		free(name);
 	}
 }

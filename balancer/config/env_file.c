@@ -76,6 +76,8 @@ static bool read_line(const struct env_file *f, const char *p, char ***env, size
 		if (len == 0)
 			return refuse(f, "is not valid UTF-8");
 	}
+	if (env_is_ours(p, n_name)) /* a file that also serves without drover */
+		return true;
 	long known = env_find(*env, p, n_name);
 	if (known >= 0 && (size_t)known < f->n_own)
 		return true;
@@ -126,5 +128,7 @@ bool env_file_read(struct loader *ld, const char *path, struct place at, char **
 		good = load_refuse(ld, at, "%s cannot be read: %s", path, strerror(errno));
 	free(line);
 	fclose(in);
+	for (size_t i = f.n_own; i < n; i++)
+		origins_add(ld->cfg->origins, (*env)[i], at, false);
 	return good;
 }

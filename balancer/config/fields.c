@@ -80,6 +80,11 @@ static bool set_address(struct loader *ld, const struct node *node, const char *
 					   ? "%s is too long for a Unix socket (at most 107 bytes)"
 					   : "%s is not the path of a Unix socket",
 				   quoted);
+	if (strstr(node->text, "://")) {
+		load_refuse(ld, node->at, "%s is a URL, and an address is wanted", quoted);
+		report_hint(ld->report, "write only the address, like %s", example);
+		return false;
+	}
 	if (has_name(node->text)) {
 		load_refuse(ld, node->at, "%s has a name, and names are not resolved yet", quoted);
 		if (strncmp(node->text, "localhost:", 10) == 0)
@@ -239,15 +244,14 @@ static bool set_command(struct loader *ld, const struct key *key, void *field, c
 	return true;
 }
 
-/* What drover says to every worker; a value of the user's would be overwritten. */
-static bool is_ours(const char *name)
+bool env_is_ours(const char *name, size_t n_name)
 {
 	static const char *const ours[] = {
 		CONTRACT_PORT, CONTRACT_HOST,    CONTRACT_INSTANCE,    CONTRACT_NODE_INSTANCE,
 		CONTRACT_APP,  CONTRACT_RELEASE, CONTRACT_CONCURRENCY,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-		if (strcmp(ours[i], name) == 0)
+		if (strlen(ours[i]) == n_name && memcmp(ours[i], name, n_name) == 0)
 			return true;
 	return false;
 }
@@ -271,7 +275,7 @@ static bool set_variable(struct loader *ld, char ***env, size_t n, const struct 
 		return load_refuse(ld, value->at, "%s: a variable holds one text, not a %s",
 				   report_quote(name->text, quoted),
 				   value->kind == NODE_LIST ? "list" : "block of keys");
-	if (is_ours(name->text)) {
+	if (env_is_ours(name->text, strlen(name->text))) {
 		load_refuse(ld, name->at, "%s is set by drover for each instance", name->text);
 		if (strcmp(name->text, CONTRACT_PORT) == 0)
 			report_hint(ld->report,
@@ -280,6 +284,7 @@ static bool set_variable(struct loader *ld, char ***env, size_t n, const struct 
 		return false;
 	}
 	*env = words_push(*env, n, mem_must_printf("%s=%s", name->text, value->text));
+	origins_add(ld->cfg->origins, (*env)[n], name->at, false);
 	return true;
 }
 
@@ -331,11 +336,13 @@ static bool set_app(struct loader *ld, const struct key_table *table, struct cfg
 		load_refuse(ld, name->at, "%s %s", report_quote(name->text, quoted), refusal.why);
 		app->name = load_name_from(name->text, strlen(name->text));
 	}
-	origins_add(ld->cfg->origins, &app->name, name->at, !good);
 	size_t mark = load_enter(ld, app->name);
 	bool foreign = tree_get(node, "servers", NULL) && !tree_get(node, "command", NULL);
 	if (tree_is_blank(node))
 		node = NULL;
+	/* No block: then nothing is to be missed in it. */
+	origins_add(ld->cfg->origins, &app->name, name->at,
+		    !good || (node && node->kind != NODE_MAP));
 	good = load_block(ld, table, app, node, foreign ? KEY_OWN : 0) && good;
 	load_leave(ld, mark);
 	return good;

@@ -86,12 +86,14 @@ static const struct key restart_rows[] = {
 		  "each further one. The first crash of a worker that had been up is answered at "
 		  "once." },
 	{ "backoff_max", VALUE_MS, AT(backoff_max_ms), "30s", 1, DAY,
-	  .help = "The longest such wait." },
+	  .help = "The longest such wait, give or take a quarter of it, so that workers that ended "
+		  "together do not start together." },
 	{ "window", VALUE_MS, AT(restart_window_ms), "60s", 1000, DAY,
 	  .help = "Crashes longer ago than this are forgotten." },
 	{ "budget", VALUE_COUNT, AT(restart_budget), "10", 1, 10000,
 	  .help = "More crashes than this within `window` and the app is called failing: it is "
-		  "still restarted, every `backoff_max`, but requests no longer wait for it." },
+		  "still restarted, every `backoff_max`, but requests no longer wait for it. "
+		  "They do not either after three starts in a row that did not become ready." },
 };
 
 static const struct key_table restart_keys = {
@@ -153,7 +155,8 @@ static const struct key app_rows[] = {
 		  "set here." },
 	{ "env_file", VALUE_ENV_FILE, AT(env), NULL, .flags = KEY_OWN, .unset = "no file is read",
 	  .help = "A file of `NAME=value` lines; `#` begins a comment, a value may stand in "
-		  "quotes. What `env` names wins." },
+		  "quotes. What `env` names wins, and what drover sets itself (PORT and so on) is "
+		  "passed over." },
 	{ "instances", VALUE_CORES, AT(instances), "auto", 1, CONFIG_WORKERS_MAX, .flags = KEY_OWN,
 	  .help = "How many copies run. `auto`: as many as there are usable cores (CPU affinity "
 		  "and the control group's quota count)." },

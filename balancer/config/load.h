@@ -49,6 +49,10 @@ bool env_file_read(struct loader *ld, const char *path, struct place at, char **
 /* Position of `name` in "NAME=value" texts, or -1. */
 long env_find(char *const *env, const char *name, size_t n_name);
 
+/* Whether drover itself sets this variable for every worker, so that a value of
+ * the user's would be overwritten. */
+bool env_is_ours(const char *name, size_t n_name);
+
 /* The rules that span keys (check.c). */
 void check_config(const struct config *cfg, struct report *r);
 

@@ -20,7 +20,6 @@
 enum place_kind {
 	PLACE_DEFAULT = 0, /* nobody wrote it: the tables did */
 	PLACE_FILE,
-	PLACE_ENV_FILE, /* a line of an env_file */
 	PLACE_COMMAND_LINE,
 	PLACE_MAX
 };

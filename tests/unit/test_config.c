@@ -570,11 +570,12 @@ static void test_env_file(void **state)
 				    "F=a#b\n"
 				    "G=first\n"
 				    "G=second\r\n"
-				    "PORT=3000\n"
+				    "PORT=3000\n" /* drover says what it is */
+				    "PORTS=1\n"
 				    "H=\xc3\xa4";
 	static const char *const want[] = { "A=from env",       "Z=1",        "B=",    "C=it # is",
 					    "D=tab\t\"q\" end", "E=a",        "F=a#b", "G=second",
-					    "PORT=3000",        "H=\xc3\xa4", NULL };
+					    "PORTS=1",          "H=\xc3\xa4", NULL };
 	struct config *cfg;
 
 	(void)state;

@@ -188,6 +188,16 @@ static void test_origins(void **state)
 	check_has(text, "# default (auto)\n");
 	config_free(cfg);
 	free(text);
+
+	config_write("e.env", "A=file\nB=file\n", 14);
+	cfg = config_good("apps:\n  web:\n    command: sh\n    env:\n      A: here\n"
+			  "    env_file: e.env\n",
+			  NULL);
+	text = dump_of(cfg);
+	check_has(text, "      A: here                               # t.yaml:5\n");
+	check_has(text, "      B: file                               # t.yaml:6\n");
+	config_free(cfg);
+	free(text);
 }
 
 /* ---- the reference ---- */

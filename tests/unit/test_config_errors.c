@@ -255,6 +255,12 @@ static void test_addresses(void **state)
 		  "this one\n"
 		  "  apps: { a: { servers: [ db.example.com:80, 3000 ] } }\n"
 		  "                                             ^~~~\n" },
+		{ "apps: { a: { servers: http://10.0.0.5:80 } }\n",
+		  "t.yaml:1:23: apps.a.servers: \"http://10.0.0.5:80\" is a URL, and an address is "
+		  "wanted\n"
+		  "  apps: { a: { servers: http://10.0.0.5:80 } }\n"
+		  "                        ^~~~~~~~~~~~~~~~~~\n"
+		  "  write only the address, like 10.0.0.5:3000, [::1]:3000 or unix:/run/app.sock\n" },
 		{ "listen: 81\napps: { a: { servers: 127.0.0.1:81 } }\n",
 		  "t.yaml:2:23: apps.a.servers: drover itself listens here (0.0.0.0:81)\n"
 		  "  apps: { a: { servers: 127.0.0.1:81 } }\n"
@@ -268,6 +274,10 @@ static void test_addresses(void **state)
 static void test_apps(void **state)
 {
 	static const struct row rows[] = {
+		{ "apps:\n  web: node server.js\n",
+		  "t.yaml:2:8: apps.web: expected a block of keys, not a single value\n"
+		  "    web: node server.js\n"
+		  "         ^\n" },
 		{ "apps:\n  web:\n", "t.yaml:2:3: apps.web: neither command nor servers\n"
 				     "    web:\n"
 				     "    ^~~\n"
@@ -320,6 +330,16 @@ static void test_apps(void **state)
 		  "t.yaml:1:25: apps.web.command: there is no program \"sh\" in PATH\n"
 		  "  apps: { web: { command: sh, env: { PATH: /no/such } } }\n"
 		  "                          ^~\n" },
+		{ "apps: { web: { command: [ sh -c x ] } }\n",
+		  "t.yaml:1:25: apps.web.command: there is no program \"sh -c x\" in PATH\n"
+		  "  apps: { web: { command: [ sh -c x ] } }\n"
+		  "                          ^\n"
+		  "  a word is not split: leave out the quotes around the whole command, as in node "
+		  "server.js\n" },
+		{ "apps: { web: { command: /dev } }\n",
+		  "t.yaml:1:25: apps.web.command: \"/dev\" is a directory\n"
+		  "  apps: { web: { command: /dev } }\n"
+		  "                          ^~~~\n" },
 		{ "apps: { web: { command: ./t.yaml } }\n",
 		  "t.yaml:1:25: apps.web.command: \"./t.yaml\" is not executable\n"
 		  "  apps: { web: { command: ./t.yaml } }\n"
@@ -456,6 +476,16 @@ static void test_routes(void **state)
 		  "same\n"
 		  "  routes: [ { path: /a, app: web }, { path: /a, app: api } ]\n"
 		  "                                                     ^~~\n" },
+		/* Whether one is reached is not said of routes that are wrong themselves. */
+		{ TWO "routes: [ { app: wbe }, { app: api } ]\n",
+		  "t.yaml:2:18: routes.app: there is no app \"wbe\"; known: web, api\n"
+		  "  routes: [ { app: wbe }, { app: api } ]\n"
+		  "                   ^~~\n"
+		  "  did you mean web?\n" },
+		{ TWO "routes: [ { host: a, app: web }, { host: a, path: v1, app: api } ]\n",
+		  "t.yaml:2:51: routes.path: \"v1\" is not a path: it must begin with /\n"
+		  "  routes: [ { host: a, app: web }, { host: a, path: v1, app: api } ]\n"
+		  "                                                    ^~\n" },
 		{ TWO "routes: [ { host: *.example.com, app: web } ]\n",
 		  "t.yaml:2:20: not valid YAML: did not find expected alphabetic or numeric "
 		  "character\n"
