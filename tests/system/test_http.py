@@ -1,6 +1,9 @@
 """HTTP/1.1 and 1.0 on both sides: bodies, interim replies, pipelining, old
 versions, replies cut short, timeouts."""
+import os
+import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -249,6 +252,37 @@ def test_idle_worker_connection_that_was_closed_costs_nothing(drover, peer):
 		for _ in range(5):
 			assert c.ask('POST', '/', body=b'x').status == 200
 			time.sleep(0.05)  # for the worker's FIN to arrive: nothing shows it from here
+
+
+def test_post_right_behind_a_reply_and_its_close(drover, peer):
+	"""The worker's FIN and the next request arrive together: the pooled connection is looked at before use."""
+	got, go = threading.Semaphore(0), threading.Semaphore(0)
+
+	def script(c):
+		while c.request():
+			got.release()
+			assert go.acquire(timeout=20)
+			c.send(ok())
+			c.close()
+			return
+	p = peer(on_connect=script)
+	go.release()
+	drover.start(drover.config({'servers': [p.server]}))
+	got.acquire(timeout=20)
+	balancer = drover.balancers()[0]
+	with drover.connect() as c:
+		for _ in range(5):
+			c.request('POST', '/', body=b'x')
+			assert got.acquire(timeout=20)
+			os.kill(balancer, signal.SIGSTOP)
+			go.release()
+			go.release()
+			c.request('POST', '/', body=b'y')
+			time.sleep(0.05)  # reply, FIN and request wait for a balancer that cannot tell us
+			os.kill(balancer, signal.SIGCONT)
+			assert c.reply().status == 200
+			assert c.reply().status == 200
+			assert got.acquire(timeout=20)
 
 
 def test_worker_connections_are_reused(drover, peer):
