@@ -110,7 +110,7 @@ static const char page_fields[] =
 
 static void put_html(struct http_out *o, const char *text)
 {
-	for (size_t i = 0; text[i] && i < NAME_MAX_SHOWN; i++) {
+	for (size_t i = 0; i < NAME_MAX_SHOWN && text[i]; i++) {
 		switch (text[i]) {
 		case '<': http_out_text(o, "&lt;"); break;
 		case '>': http_out_text(o, "&gt;"); break;
@@ -129,7 +129,7 @@ static void put_json(struct http_out *o, const char *text)
 		return;
 	}
 	http_out_text(o, "\"");
-	for (size_t i = 0; text[i] && i < NAME_MAX_SHOWN; i++) {
+	for (size_t i = 0; i < NAME_MAX_SHOWN && text[i]; i++) {
 		char escape[8];
 
 		if (text[i] == '"' || text[i] == '\\') {

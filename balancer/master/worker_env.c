@@ -53,7 +53,7 @@ static const char *value_at(const char *p, size_t *ret_n, const char *port, cons
 static size_t expand_into(char *out, const char *text, const char *port, const char *host,
 			  const char *instance)
 {
-	size_t n = 0, skip;
+	size_t n = 0, skip = 0;
 
 	while (*text) {
 		const char *value = NULL;
