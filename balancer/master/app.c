@@ -230,8 +230,8 @@ static void warn_of_root(const struct master *m)
 					      a->name);
 	}
 	if (n)
-		log_warn("workers run as root (app %s): name a user for them in the configuration",
-			 names);
+		log_warn("workers run as root (app %s): set apps.NAME.user, or start drover as "
+			 "another user", names);
 }
 
 enum err apps_boot(struct master *m)

@@ -164,7 +164,7 @@ static enum err start(struct master *m)
 	if (e)
 		return e;
 	m->name = m->rundir.name;
-	proc_title("drover: master of %s", m->name);
+	proc_title(MASTER_TITLE "%s", m->name);
 	raise_limits();
 	e = make_board(m);
 	if (!e)

@@ -149,10 +149,36 @@ enum err rundir_open(struct rundir *r, const struct logs *l, const char *name)
 	return ERR_OK;
 }
 
+/* The master, other than us, that `path` names, and that runs; 0: there is none. */
+static pid_t live_owner(const char *path)
+{
+	char proc[64], line[64];
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	pid_t pid = fd >= 0 ? read_pid(fd) : 0;
+	ssize_t n = -1;
+
+	fd_close(&fd);
+	if (pid <= 0 || pid == getpid())
+		return 0;
+	snprintf(proc, sizeof(proc), "/proc/%d/cmdline", (int)pid);
+	fd = open(proc, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		n = read(fd, line, sizeof(line) - 1);
+	fd_close(&fd);
+	line[MAX(n, 0)] = '\0';
+	return strncmp(line, MASTER_TITLE, strlen(MASTER_TITLE)) == 0 ? pid : 0;
+}
+
 enum err rundir_write_pid_file(struct rundir *r, const struct logs *l, const char *path)
 {
 	if (!path)
 		return ERR_OK;
+	pid_t owner = live_owner(path);
+	if (owner) {
+		logs_complain(l, "pid_file %s belongs to another drover (pid %d); give this one its "
+			      "own", path, (int)owner);
+		return ERR_EXISTS;
+	}
 	/* A new file by rename: readers never see half a number, and a link that
 	 * somebody put there is replaced, not followed. */
 	char *fresh = mem_must_printf("%s.%d", path, (int)getpid());

@@ -24,7 +24,11 @@ struct rundir {
  * as the pid of the instance that has the name, has been logged. */
 MUST_CHECK enum err rundir_open(struct rundir *r, const struct logs *l, const char *name);
 
-/* Writes our pid to `path`; NULL: none is wanted. */
+/* How a master looks in /proc, by which one is known; its name follows. */
+#define MASTER_TITLE "drover: master of "
+
+/* Writes our pid to `path`; NULL: none is wanted.  ERR_EXISTS: it is that of another
+ * master, which runs; of one that has ended it is taken over. */
 MUST_CHECK enum err rundir_write_pid_file(struct rundir *r, const struct logs *l, const char *path);
 
 /* Removes everything that was made here and gives the name back. */

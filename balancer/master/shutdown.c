@@ -5,8 +5,11 @@
  *                          │ hard:  DRAIN_HARD, and a moment later SIGKILL
  *                          └ every second: "N connections open"
  *
- * A second signal, at any time: balancers are killed, workers get their stop
- * signal and a second later SIGKILL.
+ * A second signal: balancers are killed, workers get their stop signal and a
+ * second later SIGKILL.  One that comes within a moment of the first is the first
+ * told twice: a closed terminal's SIGHUP comes from the kernel and from the shell,
+ * ^C under npm from the terminal and from npm, timeout(1) signals the command and
+ * then its group.
  */
 #include "balancer/master/shutdown.h"
 
@@ -23,6 +26,7 @@
 #define COUNT_MS 1000
 #define HARD_MARGIN_MS 2000 /* for balancers to obey DRAIN_HARD */
 #define AT_ONCE_MS 1000     /* between stop signal and SIGKILL when nobody waits */
+#define ECHO_MS 100         /* nobody asks twice as fast as that */
 
 static void step(struct master *m);
 
@@ -159,12 +163,15 @@ void shutdown_ask(struct master *m, const char *why)
 
 	if (s->at_once)
 		return;
+	if (shutdown_begun(s) && master_now_us() - s->asked_us < ECHO_MS * 1000)
+		return;
 	if (shutdown_begun(s)) {
 		log_notice("%s again: ending at once", why);
 		end_at_once(m);
 		return;
 	}
 	s->phase = SHUTDOWN_LAME_DUCK;
+	s->asked_us = master_now_us();
 	s->cut_before = tally_total(m->tally, COUNTER_connections_forced);
 	if (lame_duck_ms) {
 		log_notice("%s: stopping in %.1f s", why, (double)lame_duck_ms / 1e3);

@@ -23,6 +23,7 @@ struct shutdown {
 	bool at_once;         /* asked for a second time, or the start has failed */
 	bool silent;          /* the start has failed */
 	uint64_t cut_before;  /* COUNTER_connections_forced when it began */
+	uint64_t asked_us;    /* when it was asked for first */
 	uint64_t drain_us;    /* when DRAINING began */
 	struct event ev_step, ev_count;
 };
@@ -30,7 +31,8 @@ struct shutdown {
 void shutdown_init(struct master *m);
 void shutdown_fini(struct shutdown *s);
 
-/* TERM, INT or QUIT: the first begins to drain, the second ends at once. */
+/* TERM, INT or QUIT: the first begins to drain; a second ends at once, unless it is
+ * only an echo of the first. */
 void shutdown_ask(struct master *m, const char *why);
 
 /* The start has failed, and has been explained: ends what runs already, without

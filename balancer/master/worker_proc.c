@@ -236,8 +236,9 @@ static void boot_exit(struct worker *w)
 	char next[APP_NEXT_MAX];
 
 	app_on_boot_failure(w->app, w, next);
-	log_error("%s ended before it was ready: %s, after %.2f s%s", w->name, w->exit_text,
-		  seconds_since(w->started_us), next);
+	const char *hint = w->was_clean ? " (it has to stay in the foreground)" : "";
+	log_error("%s ended before it was ready: %s, after %.2f s%s%s", w->name, w->exit_text,
+		  seconds_since(w->started_us), hint, next);
 	log_last_lines(w);
 	leave(w);
 }

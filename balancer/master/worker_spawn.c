@@ -66,6 +66,16 @@ static enum err give_socket(struct worker *w, const struct proc_user *user)
 	return ERR_OK;
 }
 
+static const char *exec_remedy(int error)
+{
+	switch (error) {
+	case ENOENT: return "; check the command, PATH, and the interpreter in its first line";
+	case ENOEXEC: return "; it is no program, and no script that begins with #!";
+	case EACCES: return "; is it executable for its user?";
+	default: return "";
+	}
+}
+
 static enum err complain_spawn(const struct worker *w, const struct proc_spec *spec,
 			       const struct proc_failure *failure)
 {
@@ -74,8 +84,7 @@ static enum err complain_spawn(const struct worker *w, const struct proc_spec *s
 
 	if (strcmp(failure->stage, "execute") == 0) {
 		object = spec->argv[0];
-		remedy = failure->error == ENOENT ? "; check the command and PATH" :
-			 failure->error == EACCES ? "; is it executable for its user?" : "";
+		remedy = exec_remedy(failure->error);
 	} else if (strcmp(failure->stage, "change to directory") == 0) {
 		object = spec->directory;
 		remedy = "; check the app's directory";
