@@ -13,6 +13,7 @@
 #include "balancer/master/master.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,6 +153,15 @@ static void raise_limits(void)
 			 "for a server", (unsigned long long)files);
 }
 
+/* Started without one of 0, 1 and 2, what we open next would take its place,
+ * and be written to as if it were our stdout. */
+static void fill_stdio(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			die(EXIT_FAILED, "cannot open /dev/null: %s", strerror(errno));
+}
+
 static enum err start(struct master *m)
 {
 	struct config *cfg = m->config->cfg;
@@ -279,6 +289,7 @@ int master_run(struct config *cfg, const struct master_options *opt, balancer_ma
 	struct master *m = new_master(cfg, opt, balancer_main);
 
 	the_master = m;
+	fill_stdio();
 	signals_block(&m->signals);
 	log_ident("master");
 	srandom((unsigned)getpid() ^ (unsigned)master_now_us());

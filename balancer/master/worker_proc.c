@@ -28,6 +28,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 
+#define BOOT_LOOK_MS 5000
 #define DRAIN_LOOK_MS 20
 #define FOLLOW_US 1000000     /* at least, for the balancers to follow the roster */
 #define LEAVING_LOOK_MS 20
@@ -134,10 +135,19 @@ static void mark_up(struct worker *w)
 	app_on_up(w->app, w);
 }
 
-static void boot_timeout(struct worker *w)
+/* A first look while whoever started us may still be watching, then the end of
+ * ready.timeout. */
+static void look_at_boot(struct worker *w)
 {
 	char text[ADDR_TEXT_MAX], next[APP_NEXT_MAX];
+	uint64_t now = master_now_us();
 
+	if (now < w->deadline_us) {
+		log_notice("%s: nothing accepts on %s after %.0f s; still waiting", w->name,
+			   addr_format(&w->address, text), seconds_since(w->started_us));
+		master_timer(&w->ev_timer, (w->deadline_us - now) / 1000 + 1);
+		return;
+	}
 	app_on_boot_failure(w->app, w, next);
 	log_error("%s was not ready within %.1f s: nothing accepts on %s (does the command listen "
 		  "on $PORT?)%s", w->name, (double)w->release->conf->ready_timeout_ms / 1e3,
@@ -211,6 +221,7 @@ static void kill_group(struct worker *w)
 		return;
 	}
 	w->signalled = true;
+	w->deadline_us = master_now_us();
 	go(w, WS_KILLED);
 	signal_group(w, SIGKILL);
 	master_timer(&w->ev_timer, KILLED_LOOK_MS);
@@ -310,7 +321,7 @@ static void do_nothing(struct worker *w)
 /* ---- the table ---------------------------------------------------------- */
 
 static worker_act_f *const acts[WS_MAX][WE_MAX] = {
-	[WS_STARTING] = { [WE_READY] = mark_up, [WE_TIMER] = boot_timeout, [WE_EXIT] = boot_exit,
+	[WS_STARTING] = { [WE_READY] = mark_up, [WE_TIMER] = look_at_boot, [WE_EXIT] = boot_exit,
 			  [WE_DRAIN] = start_stopping, [WE_STOP] = start_stopping,
 			  [WE_KILL] = kill_group },
 	[WS_UP]       = { [WE_EXIT] = crashed, [WE_DRAIN] = start_draining,
@@ -382,7 +393,9 @@ void worker_watch(struct worker *w)
 		return;
 	master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
 	event_add(&w->ev_ended, NULL);
-	master_timer(&w->ev_timer, w->release->conf->ready_timeout_ms);
+	uint64_t timeout_ms = w->release->conf->ready_timeout_ms;
+	w->deadline_us = w->started_us + timeout_ms * 1000;
+	master_timer(&w->ev_timer, MIN(timeout_ms, BOOT_LOOK_MS));
 	ready_start(&w->ready, m->base, &w->address, on_ready, w);
 }
 

@@ -59,7 +59,7 @@ struct worker {
 
 	uint64_t started_us, up_us, drain_us;
 	uint64_t requests_before;  /* of its slot, when it came UP */
-	uint64_t deadline_us;     /* of DRAINING; in STOPPING and LEAVING: when SIGKILL is due */
+	uint64_t deadline_us;     /* of STARTING and DRAINING; later: when SIGKILL is due */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
 	char name[80 + ADDR_TEXT_MAX]; /* "app web: worker 0 (pid 123)", or "server ..." */
