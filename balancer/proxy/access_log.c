@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "balancer/proxy/reply.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
 #include "common/fd.h"
@@ -19,10 +20,11 @@
 #define LINE_MAX_BYTES (24u * 1024) /* a line that would be longer is cut in its fields */
 #define FIELD_MAX_BYTES 4096u
 
-void access_log_start(struct access_log *log, int fd, uint32_t format)
+void access_log_start(struct access_log *log, int fd, const char *path, uint32_t format)
 {
 	memset(log, 0, sizeof(*log));
 	log->fd = fd;
+	log->name = path && strcmp(path, "-") != 0 ? path : "stdout";
 	log->format = format;
 	if (fd >= 0)
 		log->buffer = mem_must_alloc(BUFFER_BYTES);
@@ -44,7 +46,7 @@ void access_log_flush(struct access_log *log, struct tally_row *row)
 	if (n == (ssize_t)log->used) {
 		log->used = 0;
 		if (log->complained)
-			log_notice("access log can be written again");
+			log_notice("the access log (%s) can be written again", log->name);
 		log->complained = false;
 		return;
 	}
@@ -55,8 +57,8 @@ void access_log_flush(struct access_log *log, struct tally_row *row)
 	}
 	bool stuck = n < 0 && error != EAGAIN && error != EINTR;
 	if (stuck && !log->complained) {
-		log_error("cannot write the access log: %s; lines are lost until it can be",
-			  strerror(error));
+		log_error("cannot write the access log (%s): %s; lines are lost until it can be",
+			  log->name, strerror(error));
 		log->complained = true;
 	}
 	if (stuck || BUFFER_BYTES - log->used < LINE_MAX_BYTES) {
@@ -251,10 +253,10 @@ void access_log_request(struct access_log *log, const struct request *r)
 	put_line(log, &l);
 }
 
-void access_log_refused(struct access_log *log, const struct client *c, uint16_t status)
+void access_log_refused(struct access_log *log, const struct client *c, const struct own_reply *sent)
 {
 	if (log->fd < 0)
 		return;
-	struct line l = { .client = c, .status = status };
+	struct line l = { .client = c, .status = sent->status, .bytes = sent->body_bytes };
 	put_line(log, &l);
 }

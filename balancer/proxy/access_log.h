@@ -6,9 +6,11 @@
 
 struct request;
 struct client;
+struct own_reply;
 
-/* Takes `fd` (-1: no log); it must not block. */
-void access_log_start(struct access_log *log, int fd, uint32_t format);
+/* Takes `fd` (-1: no log), which must not block; borrows `path`, "-" for stdout, to
+ * name it in complaints. */
+void access_log_start(struct access_log *log, int fd, const char *path, uint32_t format);
 void access_log_stop(struct access_log *log, struct tally_row *row);
 
 /* Takes `fd` in place of the old one (log rotation); what was gathered goes to the old one. */
@@ -16,7 +18,8 @@ void access_log_reopen(struct access_log *log, struct tally_row *row, int fd);
 
 /* One line for a finished request; for a client whose head was refused. */
 void access_log_request(struct access_log *log, const struct request *r);
-void access_log_refused(struct access_log *log, const struct client *c, uint16_t status);
+void access_log_refused(struct access_log *log, const struct client *c,
+			const struct own_reply *sent);
 
 /* Writes what was gathered; call from the sweep. */
 void access_log_flush(struct access_log *log, struct tally_row *row);

@@ -161,8 +161,8 @@ void client_await_writable(struct client *c)
 static void refuse(struct client *c, enum outcome why, enum http_rule rule)
 {
 	enum err e;
-	uint16_t status = reply_error(c, NULL, why, rule, true, &e);
-	access_log_refused(&c->proxy->access_log, c, status);
+	struct own_reply sent = reply_error(c, NULL, why, rule, true, &e);
+	access_log_refused(&c->proxy->access_log, c, &sent);
 	if (e != ERR_OK)
 		client_abort(c, true);
 	else

@@ -25,6 +25,7 @@
 /* The access log of this process; see access_log.h. */
 struct access_log {
 	int fd;            /* -1: off */
+	const char *name;  /* a path, or "stdout"; of the config */
 	uint32_t format;   /* enum cfg_log_format */
 	char *buffer;
 	size_t used;

@@ -150,7 +150,8 @@ void proxy_start(struct proxy *p)
 	p->sweep_event = p->base ? event_new(p->base, -1, EV_PERSIST, on_sweep, p) : NULL;
 	if (!p->sweep_event || event_add(p->sweep_event, &sweep) != 0)
 		die(EXIT_FAILED, "cannot start the event loop");
-	access_log_start(&p->access_log, p->heritage->access_log_fd, p->config->log_format);
+	access_log_start(&p->access_log, p->heritage->access_log_fd, p->config->log_access,
+			 p->config->log_format);
 	enum err e = pick_start(p);
 	if (e != ERR_OK)
 		die(EXIT_FAILED, "cannot read the roster: %s", err_text(e));

@@ -1,6 +1,8 @@
 /* drover's own replies.  Runs in the balancer. */
 #include "balancer/proxy/reply.h"
 
+#include <string.h>
+
 #include "balancer/proxy/request.h"
 
 const struct outcome_info outcome_table[OUTCOME_MAX] = {
@@ -10,8 +12,14 @@ const struct outcome_info outcome_table[OUTCOME_MAX] = {
 #undef OUTCOME
 };
 
-uint16_t reply_error(struct client *c, const struct request *r, enum outcome outcome,
-		     enum http_rule rule, bool close, enum err *ret_err)
+static uint64_t body_bytes(const char *p, size_t n)
+{
+	const char *end = memmem(p, n, "\r\n\r\n", 4);
+	return end ? n - 4 - (size_t)(end - p) : 0;
+}
+
+struct own_reply reply_error(struct client *c, const struct request *r, enum outcome outcome,
+			     enum http_rule rule, bool close, enum err *ret_err)
 {
 	struct proxy *p = c->proxy;
 	const struct outcome_info *info = &outcome_table[outcome];
@@ -36,5 +44,5 @@ uint16_t reply_error(struct client *c, const struct request *r, enum outcome out
 	tally_inc(p->row, page.status >= 500 ? COUNTER_replies_5xx : COUNTER_replies_4xx);
 	if (outcome == OUTCOME_REFUSED)
 		tally_inc(p->row, COUNTER_requests_refused);
-	return page.status;
+	return (struct own_reply){ page.status, body_bytes(p->out, iov.iov_len) };
 }

@@ -662,7 +662,9 @@ static void answer_self(struct request *r, enum outcome why, enum http_rule rule
 	}
 	r->close = !r->keep_alive || r->proxy->drain != DRAIN_NONE || c->eof ||
 		   !stream_ended(&r->to_worker) || why == OUTCOME_REFUSED;
-	r->status = reply_error(c, r, why, rule, r->close, &e);
+	struct own_reply sent = reply_error(c, r, why, rule, r->close, &e);
+	r->status = sent.status;
+	r->bytes_out = sent.body_bytes;
 	r->rule = (uint8_t)rule;
 	if (e != ERR_OK) {
 		request_on_client_gone(r);

@@ -237,3 +237,23 @@ def test_terminal_that_is_closed(drover):
 	text = procs.read(log).decode()
 	assert 'the terminal has been closed' in text and 'SIGHUP' not in text
 	drover.process.wait(10)
+
+
+# Logs
+
+def test_access_log_of_own_answers(drover):
+	"""The size of an answer that drover gave itself, as nginx and Apache log it."""
+	drover.start(drover.config(routes=[{'host': 'known.example.com', 'app': 'app'}]), instances=0)
+	reply = drover.get('/nowhere')
+	assert reply.status == 404 and reply.body
+	with drover.connect() as c:
+		c.send(b'nonsense\r\n\r\n')
+		refused = c.reply()
+	assert refused.status == 400 and refused.body
+	wait_until(lambda: f'"GET /nowhere HTTP/1.1" 404 {len(reply.body)} ' in drover.access_log(), 10, drover.access_log)
+	wait_until(lambda: f'"-" 400 {len(refused.body)} ' in drover.access_log(), 10, drover.access_log)
+
+
+def test_full_disk_is_named(drover):
+	drover.start(drover.config(log={'access': '/dev/full'}))
+	drover.wait_log(r'access log \(/dev/full\): No space left')
