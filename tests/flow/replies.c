@@ -6,18 +6,17 @@
 #include <string.h>
 #include <strings.h>
 
-/* Value of a field in the head p[0..n), or NULL. */
-static const char *field(const char *p, const char *end, const char *name)
+const char *reply_field(const struct reply *r, const char *name)
 {
 	size_t n = strlen(name);
 
-	for (p = strstr(p, "\r\n"); p && p + 2 < end; p = strstr(p + 2, "\r\n"))
+	for (const char *p = strstr(r->head, "\r\n"); p && p + 4 < r->head_end; p = strstr(p + 2, "\r\n"))
 		if (strncasecmp(p + 2, name, n) == 0 && p[2 + n] == ':')
 			return p + 3 + n + strspn(p + 3 + n, " ");
 	return NULL;
 }
 
-/* Bytes of the chunked body at p[0..n); 0: cut; *ret_bad: malformed. */
+/* Bytes of the chunked body at p[0..n); 0: cut, or malformed when *ret_bad. */
 static size_t chunked(const char *p, size_t n, bool *ret_bad)
 {
 	size_t at = 0;
@@ -44,43 +43,69 @@ static size_t chunked(const char *p, size_t n, bool *ret_bad)
 	}
 }
 
+/* `n` bytes stand behind the head. */
+static enum reply_verdict read_body(struct reply *r, size_t n, const char **ret_wrong)
+{
+	const char *length = reply_field(r, "Content-Length");
+	const char *coding = reply_field(r, "Transfer-Encoding");
+	bool bad = false;
+
+	r->framed = true;
+	r->body = 0;
+	if (length && coding) {
+		*ret_wrong = "both Content-Length and Transfer-Encoding";
+		return REPLY_BAD;
+	}
+	if (r->status < 200 || r->status == 204 || r->status == 304)
+		return REPLY_WHOLE;
+	if (coding) {
+		r->body = chunked(r->head_end, n, &bad);
+		*ret_wrong = "a chunk is malformed";
+		return bad ? REPLY_BAD : r->body ? REPLY_WHOLE : REPLY_CUT;
+	}
+	if (length) {
+		r->body = strtoul(length, NULL, 10);
+		return r->body <= n ? REPLY_WHOLE : REPLY_CUT;
+	}
+	r->framed = false;
+	r->body = n;
+	return REPLY_WHOLE;
+}
+
+enum reply_verdict reply_read(const char *p, size_t n, struct reply *ret_reply,
+			      const char **ret_wrong)
+{
+	const char *end = strstr(p, "\r\n\r\n");
+
+	if (n >= 9 && memcmp(p, "HTTP/1.1 ", 9) != 0) {
+		*ret_wrong = "no status line where one must be";
+		return REPLY_BAD;
+	}
+	if (!end)
+		return REPLY_CUT;
+	*ret_reply = (struct reply){ .status = atoi(p + 9), .head = p, .head_end = end + 4 };
+	return read_body(ret_reply, n - (size_t)(end + 4 - p), ret_wrong);
+}
+
 const char *replies_judge(const char *p, size_t n, bool fin, size_t until_close)
 {
-	while (n) {
-		const char *end = strstr(p, "\r\n\r\n");
-		if (n >= 9 && memcmp(p, "HTTP/1.1 ", 9) != 0)
-			return "no status line where one must be";
-		if (!end)
-			return fin ? "a head is cut, and it ends like a whole one" : NULL;
-		end += 4;
-		int status = atoi(p + 9);
-		if (status == 101)
-			return NULL;
-		n -= (size_t)(end - p);
-		const char *length = field(p, end - 2, "Content-Length");
-		const char *coding = field(p, end - 2, "Transfer-Encoding");
-		size_t body = 0;
-		bool bad = false, cut = false;
-		if (length && coding)
-			return "both Content-Length and Transfer-Encoding";
-		if (status >= 200 && status != 204 && status != 304) {
-			if (coding) {
-				body = chunked(end, n, &bad);
-				cut = body == 0;
-			} else if (length) {
-				body = strtoul(length, NULL, 10);
-				cut = body > n;
-			} else {
-				body = n;
-				cut = n != until_close;
-			}
+	const char *end = p + n, *wrong = NULL;
+
+	while (p < end) {
+		struct reply r;
+		switch (reply_read(p, (size_t)(end - p), &r, &wrong)) {
+		case REPLY_BAD:
+			return wrong;
+		case REPLY_CUT:
+			return fin ? "a reply is cut, and it ends like a whole one" : NULL;
+		case REPLY_WHOLE:
+			break;
 		}
-		if (bad)
-			return "a chunk is malformed";
-		if (cut)
-			return fin ? "a body is cut, and it ends like a whole one" : NULL;
-		p = end + body;
-		n -= body;
+		if (r.status == 101)
+			return NULL;
+		if (!r.framed && fin && r.body != until_close)
+			return "a body is cut, and it ends like a whole one";
+		p = r.head_end + r.body;
 	}
 	return NULL;
 }

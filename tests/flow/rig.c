@@ -128,13 +128,37 @@ static struct door *door_of(const struct rig *r, unsigned worker)
 	return &back[r->setup.unix_sockets][worker];
 }
 
+/* Listens again, behind whatever close_door() did. */
+static void reopen_door(struct door *d)
+{
+	if (d->fd < 0) {
+		d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (bind(d->fd, &d->address.sa, d->address.len))
+			abort();
+	}
+	if (listen(d->fd, 128))
+		abort();
+}
+
+/* A Unix socket that has stopped listening never does again; a TCP socket does, unless
+ * it was shut twice. */
+static void close_door(struct door *d)
+{
+	int listening = 0;
+	socklen_t n = sizeof(listening);
+
+	if (addr_is_unix(&d->address))
+		fd_close(&d->fd);
+	else if (getsockopt(d->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) == 0 && listening)
+		shutdown(d->fd, SHUT_RDWR);
+}
+
 /* Forgets who waits there, from a run that failed or from refusals. */
 static void empty_door(struct door *d)
 {
 	int fd;
 
-	if (listen(d->fd, 128))
-		abort();
+	reopen_door(d);
 	while ((fd = accept4(d->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
 		fd_close(&fd);
 }
@@ -401,11 +425,12 @@ void rig_door(struct rig *r, unsigned worker, enum rig_door door)
 		empty_door(d);
 	}
 	if (door == RIG_REFUSES) {
-		shutdown(d->fd, SHUT_RDWR);
+		close_door(d);
 		return;
 	}
+	reopen_door(d);
 	/* A queue of no length that is full lets further SYNs go unanswered. */
-	if (listen(d->fd, door == RIG_SILENT ? 0 : 128))
+	if (door == RIG_SILENT && listen(d->fd, 0))
 		abort();
 	for (int i = 0; door == RIG_SILENT && i < 2; i++)
 		if (fd_connect(&d->address, &r->fillers[worker][i], &done))

@@ -15,7 +15,7 @@
 #include "lib/peer.h"
 
 #define RIG_CLIENTS 8
-#define RIG_CONNS 40
+#define RIG_CONNS 64
 #define RIG_WORKERS 6
 
 /* How this balancer differs from the usual one; 0 leaves it as it is. */
