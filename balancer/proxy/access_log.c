@@ -90,7 +90,8 @@ void access_log_reopen(struct access_log *log, struct tally_row *row, int fd)
 
 /* ---- lines ---- */
 
-/* "22/Nov/2026:00:49:39 +0000" or RFC 3339, made once per second. */
+/* "22/Nov/2026:00:49:39 +0000" or "2026-11-22T00:49:39+00:00" (RFC 3339, with the
+ * colon that strftime() leaves out), made once per second. */
 static struct slice time_text(uint32_t format)
 {
 	static char text[2][40];
@@ -103,6 +104,10 @@ static struct slice time_text(uint32_t format)
 		localtime_r(&now.tv_sec, &tm);
 		n[i] = strftime(text[i], sizeof(text[i]),
 				i ? "%Y-%m-%dT%H:%M:%S%z" : "%d/%b/%Y:%H:%M:%S %z", &tm);
+		if (i && n[i] > 2) {
+			memmove(text[i] + n[i] - 1, text[i] + n[i] - 2, 3);
+			text[i][n[i]++ - 2] = ':';
+		}
 		made[i] = now.tv_sec;
 	}
 	return (struct slice){ text[i], n[i] };

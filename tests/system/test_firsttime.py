@@ -254,6 +254,14 @@ def test_access_log_of_own_answers(drover):
 	wait_until(lambda: f'"-" 400 {len(refused.body)} ' in drover.access_log(), 10, drover.access_log)
 
 
+def test_time_in_the_json_log(drover):
+	"""RFC 3339, which log collectors read; with a zone that has minutes."""
+	drover.start(drover.config(log={'access': drover.access_file, 'format': 'json'}), env={'TZ': 'XXX-5:45'})
+	wait_until(drover.access_log, 10, 'a line in the access log')
+	for line in drover.access_log().splitlines():
+		assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+05:45', json.loads(line)['time'])
+
+
 def test_full_disk_is_named(drover):
 	drover.start(drover.config(log={'access': '/dev/full'}))
 	drover.wait_log(r'access log \(/dev/full\): No space left')
