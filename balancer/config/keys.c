@@ -221,11 +221,12 @@ const struct key_table route_keys = {
 
 static const struct key timeouts_rows[] = {
 	{ "head", VALUE_MS, AT(timeout_head_ms), "10s", 10, DAY,
-	  .help = "From the first byte of a request to the end of its head; then 408." },
+	  .help = "From the first byte of a request to the end of its head; then 408. A new "
+		  "connection has as long for its first request." },
 	{ "body", VALUE_MS, AT(timeout_body_ms), "30s", 10, DAY,
 	  .help = "Longest silence while a body is on its way, in either direction." },
 	{ "idle", VALUE_MS, AT(timeout_idle_ms), "75s", 10, DAY,
-	  .help = "A client connection without a request is closed after this time." },
+	  .help = "A client connection is closed after this time between two requests." },
 	{ "connect", VALUE_MS, AT(timeout_connect_ms), "2s", 10, HOUR,
 	  .help = "Longest wait for a connection to a worker; then another worker is tried." },
 	{ "response", VALUE_MS, AT(timeout_response_ms), "60s", 10, DAY,
