@@ -3,6 +3,7 @@
 
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/loop.h"
+#include "balancer/proxy/pacing.h"
 #include "balancer/proxy/pick.h"
 #include "balancer/proxy/queue.h"
 #include "common/clock.h"
@@ -34,6 +35,7 @@ static void on_roster(struct proxy *p)
 		return;
 	}
 	send_ack(p);
+	pacing_replace(p);
 	queue_pump(p);
 }
 

@@ -40,6 +40,11 @@ struct worker_ref {
 	struct app_state *app;     /* NULL: of an app that this generation does not know */
 	struct list idle;          /* pooled connections, most recently used first */
 	uint32_t n_idle;
+	uint32_t n_fresh;          /* connections that have not answered yet */
+	uint32_t reply_us;         /* smoothed time from a request to its reply's head; 0: unknown */
+	bool closes;               /* it ended a connection after its last reply */
+	struct list waiting;       /* requests that wait for a connection to come free; see pacing.h */
+	struct list stirred;       /* in proxy->stirred: its waiters are to be looked at */
 	uint64_t up_since_us;      /* when the master saw it ready; 0: a server, not ours */
 	uint32_t served;           /* requests it has answered to us, up to PICK_WARM */
 	bool cold;                 /* just joined workers that are warm: gets few requests at a time */
@@ -82,6 +87,9 @@ struct proxy {
 	struct list clients;           /* every client connection */
 	uint32_t n_clients;
 	struct list resumable;         /* clients to look at between turns: client_resume() */
+	struct list stirred;           /* workers whose waiting requests may go on */
+	struct list displaced;         /* requests whose worker left before they had a connection */
+	struct event *pacing_event;
 	struct list graves;            /* dead objects, freed between turns */
 	bool turn_open;                /* the clock was read in this turn */
 

@@ -13,6 +13,7 @@
  */
 #include "balancer/proxy/pick.h"
 
+#include "balancer/proxy/pacing.h"
 #include "balancer/proxy/upstream.h"
 #include "common/clock.h"
 #include "common/mem.h"
@@ -25,8 +26,11 @@ enum err pick_start(struct proxy *p)
 	p->roster = mem_must_alloc(sizeof(*p->roster));
 	p->workers = mem_must_alloc(ROSTER_SLOTS * sizeof(*p->workers));
 	p->apps = mem_must_alloc(p->config->n_apps * sizeof(*p->apps));
-	for (uint32_t i = 0; i < ROSTER_SLOTS; i++)
+	for (uint32_t i = 0; i < ROSTER_SLOTS; i++) {
 		list_init(&p->workers[i].idle);
+		list_init(&p->workers[i].waiting);
+		list_init(&p->workers[i].stirred);
+	}
 	for (size_t i = 0; i < p->config->n_apps; i++) {
 		struct app_state *a = &p->apps[i];
 		a->cfg = &p->config->apps[i];
@@ -65,6 +69,10 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 	struct worker_ref *w = &p->workers[slot];
 	if (w->epoch != now->epoch) {
 		pool_flush(p, w);
+		pacing_displace(p, w);
+		w->n_fresh = 0;
+		w->reply_us = 0;
+		w->closes = false;
 		w->epoch = now->epoch;
 		w->address = now->address;
 		w->suspect_until_us = 0;
@@ -76,6 +84,7 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 	w->up_since_us = now->up_since_us;
 	if (w->state != WORKER_UP) {
 		pool_flush(p, w);
+		pacing_displace(p, w);
 		return;
 	}
 	if (w->app)

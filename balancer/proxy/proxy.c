@@ -16,6 +16,7 @@
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/client.h"
 #include "balancer/proxy/loop.h"
+#include "balancer/proxy/pacing.h"
 #include "balancer/proxy/pick.h"
 #include "balancer/proxy/queue.h"
 #include "balancer/proxy/upstream.h"
@@ -74,6 +75,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 		deadline_sweep(classes[i], p);
 	for (size_t i = 0; i < p->config->n_apps; i++)
 		deadline_sweep(&p->apps[i].pool_idle, p);
+	pacing_look(p);
 	queue_sweep(p);
 	channel_owed_ack(p);
 	drain_check_orphan(p);
@@ -152,7 +154,10 @@ void proxy_start(struct proxy *p)
 		die(EXIT_FAILED, "cannot start the event loop");
 	access_log_start(&p->access_log, p->heritage->access_log_fd, p->config->log_access,
 			 p->config->log_format);
-	enum err e = pick_start(p);
+	enum err e = pacing_start(p);
+	if (e != ERR_OK)
+		die(EXIT_FAILED, "cannot start the event loop");
+	e = pick_start(p);
 	if (e != ERR_OK)
 		die(EXIT_FAILED, "cannot read the roster: %s", err_text(e));
 	if ((e = accept_start(p)) != ERR_OK || (e = channel_start(p)) != ERR_OK)
@@ -177,6 +182,7 @@ bool proxy_turn(struct proxy *p, int flags)
 	if (event_base_loop(p->base, EVLOOP_ONCE | flags) < 0)
 		die(EXIT_FAILED, "the event loop failed");
 	resume_clients(p);
+	pacing_run(p);
 	empty_graves(p);
 	return !finished(p);
 }
@@ -185,6 +191,7 @@ void proxy_stop(struct proxy *p)
 {
 	access_log_stop(&p->access_log, p->row);
 	pick_stop(p);
+	pacing_stop(p);
 	empty_graves(p);
 	channel_stop(p);
 	event_free(p->sweep_event);

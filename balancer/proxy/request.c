@@ -2,6 +2,7 @@
  *
  *   request_new         HEAD    the head is whole and legal: route, write it anew
  *   pick_worker         PICK    the rotation names a worker; none: QUEUE, or 503
+ *   try_worker          WAIT    it has enough new connections to accept: a moment's wait
  *   send_head           SEND    pooled or new connection; head and first body bytes
  *   request_on_client_bytes     the rest of the body, as fast as the worker takes it
  *   request_on_reply_bytes      the reply's head, interim ones first
@@ -22,6 +23,7 @@
 #include <string.h>
 
 #include "balancer/proxy/access_log.h"
+#include "balancer/proxy/pacing.h"
 #include "balancer/proxy/queue.h"
 #include "balancer/proxy/reply.h"
 #include "balancer/proxy/route.h"
@@ -49,8 +51,9 @@ static void finish(struct request *r, enum outcome outcome);
 #define TO(state) (1u << REQ_##state)
 static const uint8_t next_ok[REQ_STATE_MAX] = {
 	[REQ_HEAD] = TO(PICK) | TO(DONE),
-	[REQ_PICK] = TO(QUEUE) | TO(SEND) | TO(DONE),
+	[REQ_PICK] = TO(QUEUE) | TO(WAIT) | TO(SEND) | TO(DONE),
 	[REQ_QUEUE] = TO(PICK) | TO(DONE),
+	[REQ_WAIT] = TO(PICK) | TO(DONE),
 	[REQ_SEND] = TO(PICK) | TO(REPLY) | TO(TUNNEL) | TO(DONE),
 	[REQ_REPLY] = TO(DONE),
 	[REQ_TUNNEL] = TO(DONE),
@@ -170,14 +173,21 @@ static void note_refusal(struct request *r, uint16_t slot, uint64_t epoch)
 	r->failure = OUTCOME_CONNECT_FAILED;
 }
 
-/* One try with one worker.  False: it did not take the connection, look further. */
-static bool try_worker(struct request *r, uint16_t slot)
+/* One try with one worker.  False: it did not take the connection, look further.
+ * `hurry`: a new connection is opened even when the worker is being paced. */
+static bool try_worker(struct request *r, uint16_t slot, bool hurry)
 {
 	struct proxy *p = r->proxy;
 	uint64_t epoch = p->workers[slot].epoch;
 	struct upstream *up = NULL;
 	if (!r->fresh_only)
 		up = upstream_from_pool(p, slot, !r->idempotent);
+	if (!up && !hurry && !r->fresh_only && pacing_holds(&p->workers[slot])) {
+		go(r, REQ_WAIT);
+		r->slot = slot;
+		pacing_wait(r, &p->workers[slot]);
+		return true;
+	}
 	if (!up) {
 		enum err e = upstream_open(p, slot, &up);
 		if (e == ERR_FD_LIMIT || e == ERR_NOMEM) {
@@ -202,7 +212,7 @@ static void pick_worker(struct request *r)
 		uint32_t slot = pick_next(r->proxy, r->app, &r->tried, last_resort);
 		if (slot != PICK_NONE) {
 			r->picks++;
-			if (try_worker(r, (uint16_t)slot))
+			if (try_worker(r, (uint16_t)slot, false))
 				return;
 		} else if (!last_resort && !r->app->cfg->command) {
 			last_resort = true; /* better a suspect than an error */
@@ -211,6 +221,13 @@ static void pick_worker(struct request *r)
 		}
 	}
 	no_worker(r);
+}
+
+void request_on_turn(struct request *r, bool late)
+{
+	go(r, REQ_PICK);
+	if (!try_worker(r, r->slot, late))
+		pick_worker(r);
 }
 
 void request_retry_pick(struct request *r)
@@ -397,6 +414,7 @@ static void read_heads(struct request *r, char *p, size_t n, uint32_t seen)
 			}
 			r->status = 101;
 			go(r, REQ_TUNNEL);
+			upstream_answered(r->upstream, true);
 			tunnel_start(r, p, n);
 			return;
 		}
@@ -460,6 +478,7 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 		   r->client->eof || (unread && h->status >= 300);
 	stream_init(&r->to_client, h->framing, h->length, 0, out);
 	pick_answered(p, r->upstream->slot);
+	upstream_answered(r->upstream, h->keep_alive);
 
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	rewrite_reply(r, h, &o);
@@ -716,6 +735,8 @@ static void finish(struct request *r, enum outcome outcome)
 	r->outcome = (uint8_t)outcome;
 	if (r->state == REQ_QUEUE)
 		queue_remove(r);
+	if (r->state == REQ_WAIT)
+		pacing_leave(r);
 	if (r->state == REQ_TUNNEL)
 		tunnel_end(r);
 	go(r, REQ_DONE);

@@ -19,6 +19,7 @@ enum request_state {
 	REQ_HEAD = 0, /* the head is whole and legal */
 	REQ_PICK,     /* choosing a worker */
 	REQ_QUEUE,    /* none is ready, one is coming */
+	REQ_WAIT,     /* one is picked; a connection of it comes free soon */
 	REQ_SEND,     /* assigned to a connection: connecting, sending, waiting for the head */
 	REQ_REPLY,    /* the reply's head has gone to the client, its body follows */
 	REQ_TUNNEL,   /* upgraded: bytes both ways */
@@ -31,7 +32,9 @@ struct request {
 	struct proxy *proxy;
 	struct app_state *app;      /* NULL until routed */
 	struct upstream *upstream;  /* from SEND on */
-	struct list queued;         /* in app->queue while QUEUE */
+	uint16_t slot;              /* picked, in WAIT */
+	uint64_t waits_us;          /* since when, in WAIT */
+	struct list queued;         /* in app->queue while QUEUE, in worker_ref.waiting while WAIT */
 	uint64_t started_us;
 	uint64_t queued_us;         /* when its wait began; 0: none since it was last sent */
 
@@ -90,6 +93,7 @@ void request_on_upstream_timeout(struct request *r);
 
 /* From the queue. */
 void request_on_queue_timeout(struct request *r);
+void request_on_turn(struct request *r, bool late); /* WAIT is over; `late`: without a connection coming free */
 void request_retry_pick(struct request *r);          /* off the queue: a worker may be ready */
 
 /* Used by tunnel.c. */

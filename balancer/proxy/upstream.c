@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "balancer/proxy/pacing.h"
 #include "balancer/proxy/request.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/mem.h"
 
@@ -33,6 +35,8 @@ enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
 	up->proxy = p;
 	up->slot = slot;
 	up->epoch = w->epoch;
+	up->fresh = true;
+	w->n_fresh++;
 	list_init(&up->idle);
 	deadline_init(&up->deadline);
 	conn_init(&up->conn, p->base, fd, on_upstream_event, up);
@@ -41,12 +45,25 @@ enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
 	return ERR_OK;
 }
 
+/* It no longer counts as one that the worker has yet to accept. */
+static void settle(struct upstream *up)
+{
+	struct worker_ref *w = worker_of(up);
+	if (!up->fresh)
+		return;
+	up->fresh = false;
+	if (w->epoch == up->epoch)
+		w->n_fresh--;
+	pacing_stir(up->proxy, w);
+}
+
 static void upstream_close(struct upstream *up)
 {
 	struct proxy *p = up->proxy;
 	if (up->dead)
 		return;
 	up->dead = true;
+	settle(up);
 	deadline_stop(&up->deadline);
 	if (list_linked(&up->idle)) {
 		list_remove(&up->idle);
@@ -109,6 +126,7 @@ void upstream_assign(struct upstream *up, struct request *r)
 {
 	struct tally_worker *t = &up->proxy->row->workers[up->slot];
 	up->request = r;
+	up->sent_us = clock_now_us();
 	r->upstream = up;
 	/* One writer per row: the load and the store need not be one instruction. */
 	atomic_store_explicit(&t->in_flight,
@@ -118,6 +136,17 @@ void upstream_assign(struct upstream *up, struct request *r)
 			      atomic_load_explicit(&t->requests, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 	upstream_read_on(up);
+}
+
+void upstream_answered(struct upstream *up, bool keeps_alive)
+{
+	struct worker_ref *w = worker_of(up);
+	settle(up);
+	if (w->epoch != up->epoch)
+		return;
+	int64_t took_us = (int64_t)MIN(clock_now_us() - up->sent_us, (uint64_t)UINT32_MAX);
+	w->reply_us = (uint32_t)(w->reply_us ? w->reply_us + (took_us - w->reply_us) / 8 : took_us);
+	w->closes = !keeps_alive;
 }
 
 void upstream_release(struct upstream *up, bool reusable)
@@ -141,6 +170,7 @@ void upstream_release(struct upstream *up, bool reusable)
 	list_push_front(&w->idle, &up->idle);
 	w->n_idle++;
 	deadline_start(&up->deadline, &w->app->pool_idle);
+	pacing_stir(p, w);
 }
 
 void upstream_read_on(struct upstream *up)

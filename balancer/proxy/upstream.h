@@ -22,7 +22,9 @@ struct upstream {
 	struct block *input;       /* part of a reply head */
 	uint32_t seen;             /* of input: looked at for the end of the head */
 	uint64_t epoch;            /* of the worker it was opened to */
+	uint64_t sent_us;          /* when it got its request */
 	uint16_t slot;
+	bool fresh;                /* has not answered yet: counted in worker_ref.n_fresh */
 	bool reused;               /* came from the pool for this request */
 	bool sent_any;             /* at least one byte of this request reached the kernel's socket */
 	bool got_any;              /* at least one byte of the reply has come */
@@ -37,6 +39,9 @@ struct upstream *upstream_from_pool(struct proxy *p, uint16_t slot, bool sure);
 
 /* Starts a new one.  Errors of the connect itself: ERR_SYS, ERR_FD_LIMIT, ERR_NOMEM. */
 MUST_CHECK enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up);
+
+/* The reply's head has come: the worker has accepted it, and this is how fast it is. */
+void upstream_answered(struct upstream *up, bool keeps_alive);
 
 /* Attaches and detaches a request; the slot's in-flight count follows. */
 void upstream_assign(struct upstream *up, struct request *r);
