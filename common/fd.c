@@ -188,6 +188,21 @@ enum err fd_probe_bind(const struct addr *a)
 	return ERR_OK;
 }
 
+/* A connect to a free port of the ephemeral range may meet itself: the kernel
+ * chose that very port for our end, and both ends are one socket.  Closed with a
+ * reset, so that no TIME_WAIT occupies a port that somebody is about to listen on. */
+static bool met_itself(int fd, const struct addr *peer)
+{
+	struct addr here = { .len = sizeof(here.un) };
+	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+	if (addr_is_unix(peer) || getsockname(fd, &here.sa, &here.len) != 0 ||
+	    !addr_equal(&here, peer))
+		return false;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	return true;
+}
+
 enum err fd_connect(const struct addr *a, int *ret_fd, bool *ret_done)
 {
 	int fd;
@@ -200,6 +215,11 @@ enum err fd_connect(const struct addr *a, int *ret_fd, bool *ret_done)
 	bool done = connect(fd, &a->sa, a->len) == 0;
 	if (!done && errno != EINPROGRESS) {
 		fd_close(&fd);
+		return ERR_SYS;
+	}
+	if (met_itself(fd, a)) {
+		fd_close(&fd);
+		errno = ECONNREFUSED;
 		return ERR_SYS;
 	}
 	*ret_fd = fd;

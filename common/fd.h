@@ -32,7 +32,8 @@ MUST_CHECK enum err fd_probe_bind(const struct addr *a);
 
 /* Starts a non-blocking connect with TCP_NODELAY.  ERR_OK: connected or in
  * progress (*ret_done tells); ERR_SYS with errno, EAGAIN when a Unix listener's
- * backlog is full (there is nothing to wait for: try again or elsewhere);
+ * backlog is full (there is nothing to wait for: try again or elsewhere),
+ * ECONNREFUSED also when nobody listens and the socket met itself;
  * ERR_FD_LIMIT. */
 MUST_CHECK enum err fd_connect(const struct addr *a, int *ret_fd, bool *ret_done);
 

@@ -20,38 +20,9 @@ static void try_again_later(struct ready *r)
 	event_add(&r->timer, &tv);
 }
 
-/* A connect to a free port of the ephemeral range may meet itself: the kernel
- * chose that very port for our end, and both ends are one socket. */
-static bool met_itself(int fd)
-{
-	struct addr here = { .len = sizeof(here.un) }, there = { .len = sizeof(there.un) };
-
-	return getsockname(fd, &here.sa, &here.len) == 0 &&
-	       getpeername(fd, &there.sa, &there.len) == 0 && !addr_is_unix(&here) &&
-	       addr_equal(&here, &there);
-}
-
-/* Closes with a reset, so that no TIME_WAIT occupies the worker's port. */
-static void drop_connection(struct ready *r)
-{
-	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
-
-	if (r->fd < 0)
-		return;
-	if (met_itself(r->fd))
-		setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	fd_close(&r->fd);
-}
-
 static void succeed(struct ready *r)
 {
-	bool fake = met_itself(r->fd);
-
-	drop_connection(r);
-	if (fake) {
-		try_again_later(r);
-		return;
-	}
+	fd_close(&r->fd);
 	r->active = false;
 	r->on_ready(r->arg);
 }
@@ -64,7 +35,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 	if ((what & EV_TIMEOUT) ||
 	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){ sizeof(error) }) != 0 ||
 	    error != 0) {
-		drop_connection(r);
+		fd_close(&r->fd);
 		try_again_later(r);
 		return;
 	}
@@ -114,5 +85,5 @@ void ready_stop(struct ready *r)
 	event_del(&r->timer);
 	if (r->fd >= 0)
 		event_del(&r->connecting);
-	drop_connection(r);
+	fd_close(&r->fd);
 }

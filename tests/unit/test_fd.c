@@ -400,6 +400,31 @@ static void test_connect_unix_missing(void **state)
 
 #define case_of(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* Nobody listens on a port of the ephemeral range: now and then the kernel picks
+ * that very port for our end, and a naive connect would succeed. */
+static void test_connect_never_meets_itself(void **state)
+{
+	struct addr a = addr_ipv4_loopback(0), bound = { .len = sizeof(bound.un) };
+	int holder, met = 0;
+
+	(void)state;
+	assert_int_equal(fd_listen(&a, false, 1, 0, &holder), ERR_OK);
+	assert_int_equal(getsockname(holder, &bound.sa, &bound.len), 0);
+	fd_close(&holder);
+	for (uint16_t parity = 0; parity < 2; parity++) { /* the kernel prefers one for connects */
+		struct addr to = addr_ipv4_loopback((uint16_t)(addr_port(&bound) ^ parity));
+		for (int i = 0; i < 60000; i++) {
+			struct addr peer = { .len = sizeof(peer.un) };
+			bool done;
+			int fd = -1;
+			if (fd_connect(&to, &fd, &done) == ERR_OK)
+				met += getpeername(fd, &peer.sa, &peer.len) == 0;
+			fd_close(&fd);
+		}
+	}
+	assert_int_equal(met, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +435,7 @@ int main(void)
 		case_of(test_listen_ipv6),
 		case_of(test_address_not_ours),
 		case_of(test_connect_refused),
+		case_of(test_connect_never_meets_itself),
 		case_of(test_descriptor_limit),
 		case_of(test_listen_unix),
 		case_of(test_unix_path_taken),
