@@ -272,12 +272,14 @@ void apps_change_instances(struct master *m, int by)
 		if (!a->target || !a->target->conf->command)
 			continue;
 		if ((by < 0 && a->wanted <= 1) || (by > 0 && a->wanted >= ROSTER_SLOTS / 2)) {
-			log_warn("app %s: stays at %u workers", a->name, a->wanted);
+			log_warn("app %s: stays at %u %s, the %s there may be", a->name, a->wanted,
+				 a->wanted == 1 ? "worker" : "workers", by < 0 ? "least" : "most");
 			continue;
 		}
 		a->wanted += (uint32_t)by;
 		a->target->announced = false;
-		log_notice("app %s: %u workers wanted", a->name, a->wanted);
+		log_notice("app %s: %u %s wanted", a->name, a->wanted,
+			   a->wanted == 1 ? "worker" : "workers");
 		app_mark(a);
 	}
 }

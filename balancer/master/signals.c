@@ -14,10 +14,11 @@
 #include "common/fd.h"
 #include "common/log.h"
 
-typedef void signal_act_f(struct master *m, const char *name);
+typedef void signal_act_f(struct master *m, const char *name, const struct signalfd_siginfo *si);
 
-static void stop(struct master *m, const char *name)
+static void stop(struct master *m, const char *name, const struct signalfd_siginfo *si)
 {
+	(void)si;
 	shutdown_ask(m, name);
 }
 
@@ -35,35 +36,47 @@ static bool terminal_is_gone(void)
 		errno == EIO);
 }
 
-static void reload(struct master *m, const char *name)
+/* That SIGHUP comes from the kernel, and often a second time from the shell that
+ * leads the session.  From anybody else, after a disown and a logout, it means a
+ * reload. */
+static bool from_terminal(const struct signalfd_siginfo *si)
 {
-	if (terminal_is_gone())
+	return si->ssi_code == SI_KERNEL || (pid_t)si->ssi_pid == getsid(0);
+}
+
+static void reload(struct master *m, const char *name, const struct signalfd_siginfo *si)
+{
+	if (from_terminal(si) && terminal_is_gone())
 		shutdown_ask(m, "the terminal has been closed");
 	else
 		reload_ask(m, name);
 }
 
-static void reopen(struct master *m, const char *name)
+static void reopen(struct master *m, const char *name, const struct signalfd_siginfo *si)
 {
 	(void)name;
+	(void)si;
 	logs_reopen(m);
 }
 
-static void more(struct master *m, const char *name)
+static void more(struct master *m, const char *name, const struct signalfd_siginfo *si)
 {
 	(void)name;
+	(void)si;
 	apps_change_instances(m, 1);
 }
 
-static void less(struct master *m, const char *name)
+static void less(struct master *m, const char *name, const struct signalfd_siginfo *si)
 {
 	(void)name;
+	(void)si;
 	apps_change_instances(m, -1);
 }
 
-static void reap(struct master *m, const char *name)
+static void reap(struct master *m, const char *name, const struct signalfd_siginfo *si)
 {
 	(void)name;
+	(void)si;
 	master_reap_strangers(m);
 }
 
@@ -103,7 +116,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 		for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 			if (table[i].act && (uint32_t)table[i].signo == si.ssi_signo) {
 				log_debug("%s from pid %u", table[i].name, si.ssi_pid);
-				table[i].act(m, table[i].name);
+				table[i].act(m, table[i].name, &si);
 			}
 		}
 	}

@@ -239,6 +239,21 @@ def test_terminal_that_is_closed(drover):
 	drover.process.wait(10)
 
 
+def test_reload_after_a_logout(drover):
+	"""Left in the background of a terminal that is closed by now: SIGHUP from elsewhere is a reload."""
+	log = drover.path('error.log')
+	drover.write_config(drover.config(log={'error': log, 'access': 'off'}))
+	ours, theirs = os.openpty()
+	drover.process = subprocess.Popen([DROVER, 'run', '-c', drover.config_file], stdin=theirs, stdout=theirs, stderr=theirs,
+					  cwd=drover.dir, env=drover.environment(), start_new_session=True)
+	os.close(theirs)
+	wait_until(lambda: b'all 2 workers ready' in procs.read(log), 20, 'it serves')
+	os.close(ours)
+	drover.signal(signal.SIGHUP)
+	wait_until(lambda: b'of release 2' in procs.read(log), 20, lambda: f'it reloads: {procs.read(log).decode()}')
+	drover.stop()
+
+
 # Logs
 
 def test_access_log_of_own_answers(drover):
