@@ -2,7 +2,8 @@
  *
  * Lines are gathered and written a few times a second, or when the buffer is
  * full.  A log that cannot be written (full disk, stuck reader) costs lines, which
- * are counted, never requests.
+ * are counted, never requests.  A line of which the reader has the beginning is kept
+ * for as long as it takes, so that its rest comes before any other.
  */
 #include "balancer/proxy/access_log.h"
 
@@ -38,6 +39,13 @@ static uint64_t count_lines(const char *p, size_t n)
 	return lines;
 }
 
+/* Bytes of the line that is partly written already; 0: none is. */
+static size_t torn_bytes(const struct access_log *log)
+{
+	const char *end = log->torn ? memchr(log->buffer, '\n', log->used) : NULL;
+	return end ? (size_t)(end - log->buffer) + 1 : 0;
+}
+
 void access_log_flush(struct access_log *log, struct tally_row *row)
 {
 	if (log->fd < 0 || !log->used)
@@ -45,6 +53,7 @@ void access_log_flush(struct access_log *log, struct tally_row *row)
 	ssize_t n = write(log->fd, log->buffer, log->used);
 	if (n == (ssize_t)log->used) {
 		log->used = 0;
+		log->torn = false;
 		if (log->complained)
 			log_notice("the access log (%s) can be written again", log->name);
 		log->complained = false;
@@ -52,6 +61,7 @@ void access_log_flush(struct access_log *log, struct tally_row *row)
 	}
 	int error = errno;
 	if (n > 0) { /* a pipe took part of it: the rest goes on where it stopped */
+		log->torn = log->buffer[n - 1] != '\n';
 		memmove(log->buffer, log->buffer + n, log->used - (size_t)n);
 		log->used -= (size_t)n;
 	}
@@ -62,8 +72,9 @@ void access_log_flush(struct access_log *log, struct tally_row *row)
 		log->complained = true;
 	}
 	if (stuck || BUFFER_BYTES - log->used < LINE_MAX_BYTES) {
-		tally_add(row, COUNTER_log_dropped, count_lines(log->buffer, log->used));
-		log->used = 0;
+		size_t kept = torn_bytes(log);
+		tally_add(row, COUNTER_log_dropped, count_lines(log->buffer + kept, log->used - kept));
+		log->used = kept;
 	}
 }
 
@@ -83,6 +94,13 @@ void access_log_reopen(struct access_log *log, struct tally_row *row, int fd)
 		return;
 	}
 	access_log_flush(log, row);
+	size_t torn = torn_bytes(log);
+	if (torn) { /* its beginning stands in the old file */
+		memmove(log->buffer, log->buffer + torn, log->used - torn);
+		log->used -= torn;
+		log->torn = false;
+		tally_inc(row, COUNTER_log_dropped);
+	}
 	fd_close(&log->fd);
 	log->fd = fd;
 	log->complained = false;

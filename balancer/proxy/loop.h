@@ -29,6 +29,7 @@ struct access_log {
 	uint32_t format;   /* enum cfg_log_format */
 	char *buffer;
 	size_t used;
+	bool torn;         /* the buffer begins with the rest of a line that is partly written */
 	bool complained;   /* a failure to write was reported, and has not ended */
 };
 
