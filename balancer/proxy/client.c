@@ -466,8 +466,12 @@ void client_on_stall_timeout(struct deadline *d, void *arg)
 
 void client_on_linger_timeout(struct deadline *d, void *arg)
 {
+	struct client *c = client_of(d);
 	(void)arg;
-	client_abort(client_of(d), false);
+	if (c->request) /* a tunnel whose client has ended */
+		request_finish_tunnel(c->request);
+	else
+		client_abort(c, false);
 }
 
 void client_on_tunnel_timeout(struct deadline *d, void *arg)

@@ -3,9 +3,13 @@
 
 #include "balancer/proxy/request.h"
 
+/* A client that has ended gets what the worker is still sending; an application
+ * that overlooks the end (a raw socket in Node does, unless it listens for it) must
+ * not keep the tunnel, and with it every drain of its worker, for an hour. */
 void tunnel_touch(struct request *r)
 {
-	deadline_start(&r->client->deadline, &r->proxy->tunnel_wait);
+	struct client *c = r->client;
+	deadline_start(&c->deadline, c->eof ? &r->proxy->linger_wait : &r->proxy->tunnel_wait);
 }
 
 void tunnel_end(struct request *r)
@@ -111,6 +115,7 @@ void tunnel_on_worker_drained(struct request *r)
 
 void tunnel_on_client_end(struct request *r)
 {
+	tunnel_touch(r);
 	settle(r);
 }
 

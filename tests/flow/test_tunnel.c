@@ -59,6 +59,22 @@ static const struct step client_shuts_first[] = {
 	COUNT(connections_open, 0),
 };
 
+/* An application that overlooks the client's end: what it still sends goes out, its
+ * silence ends the tunnel. */
+static const struct step client_shuts_and_nobody_cares[] = {
+	OPENED,
+	SHUT(C0),
+	ENDS(S0),
+	TICK(1500),
+	SEND(S0, "still here"),
+	EXPECT(C0, "still here"),
+	TICK(1500),
+	COUNT(tunnels_open, 1),
+	TICK(600),
+	COUNT(tunnels_open, 0),
+	COUNT(connections_open, 0),
+};
+
 static const struct step worker_shuts_first[] = {
 	OPENED,
 	SEND(S0, "last words"),
@@ -230,6 +246,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(both_ways),
 	SCENARIO(early_bytes),
 	SCENARIO(client_shuts_first),
+	SCENARIO(client_shuts_and_nobody_cares),
 	SCENARIO(worker_shuts_first),
 	SCENARIO(shut_before_the_switch),
 	SCENARIO(client_breaks),
