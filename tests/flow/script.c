@@ -308,7 +308,7 @@ static bool run_once(const struct scenario *s, enum rig_blow blow, uint64_t at)
 static bool fits_in_pieces(const struct scenario *s)
 {
 	for (size_t i = 0; i < s->n_steps; i++)
-		if (s->steps[i].act == ACT_FILL)
+		if (s->steps[i].act == ACT_FILL || (s->steps[i].act == ACT_SEND && s->steps[i].n > 1))
 			return false;
 	return true;
 }

@@ -233,6 +233,41 @@ static const struct step head_too_large[] = {
 	LOG("\"-\" 431 "),
 };
 
+#define C64 "a-value-with-sixty-four-bytes-in-all-which-is-made-of-some-words"
+#define FIELD "X-Long: " C64 C64 C64 C64 C64 C64 C64 C64 C64 C64 C64 C64 C64 C64 C64 C64 "\r\n"
+
+/* The largest head that can be allowed, and all that one read brings behind it. */
+static const struct step largest_request_head[] = {
+	CONNECT(C0),
+	SEND(C0, "POST /p1 HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n"),
+	SEND_TIMES(C0, 63, FIELD),
+	SEND(C0, "\r\n"),
+	FILL(C0, 300000),
+	EXPECT(S0, "\r\n\r\n"),
+	PATTERN(S0, 300000),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "\r\n\r\na"),
+	SEND(C0, "GET /b HTTP/1.1\r\nHost: a\r\n"),
+	SEND_TIMES(C0, 64, FIELD),
+	EXPECT(C0, "HTTP/1.1 431 "),
+};
+
+static const struct step largest_reply_head[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"),
+	SEND_TIMES(S0, 63, FIELD),
+	SEND(S0, "\r\na"),
+	EXPECT(C0, "\r\n\r\na"),
+	SEND(C0, GET("/b")),
+	EXPECT(S1, "GET /b "),
+	SEND(S1, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"),
+	SEND_TIMES(S1, 64, FIELD),
+	SEND(S1, "\r\na"),
+	EXPECT(C0, "HTTP/1.1 502 "),
+};
+
 static const struct scenario scenarios[] = {
 	SCENARIO(keep_alive),
 	SCENARIO(json_log, .setup = { .log_json = true, .trusting = true }),
@@ -248,6 +283,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(head_in_pieces),
 	SCENARIO(empty_lines_before),
 	SCENARIO(client_leaves_half_a_head),
+	SCENARIO(largest_request_head, .setup = { .head_bytes = 65536 }),
+	SCENARIO(largest_reply_head),
 	SCENARIO(head_too_large, .setup = { .head_bytes = 2048 }),
 };
 
