@@ -243,7 +243,8 @@ void client_resume(struct client *c)
 	if (c->state != CLIENT_IDLE)
 		return;
 	if (!c->input) {
-		client_end_idle(c);
+		if (c->proxy->drain >= DRAIN_SHUTDOWN)
+			client_end_idle(c);
 		return;
 	}
 	c->seen = 0;
