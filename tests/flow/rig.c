@@ -224,7 +224,7 @@ static void fill_roster(struct rig *r)
 
 void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow, uint64_t blow_at)
 {
-	static const uint32_t listener_of[1] = { 0 };
+	static const uint32_t listener_of[2] = { 0, 0 };
 	int channel[2];
 
 	memset(r, 0, sizeof(*r));
@@ -243,15 +243,17 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 	clock_freeze(now_us);
 	make_config(r);
 	fill_roster(r);
-	r->listener = fcntl(front[setup->unix_sockets].fd, F_DUPFD_CLOEXEC, 3);
+	r->listeners[0] = fcntl(front[!setup->unix_sockets].fd, F_DUPFD_CLOEXEC, 3);
+	r->listeners[1] = fcntl(front[setup->unix_sockets].fd, F_DUPFD_CLOEXEC, 3);
 	r->log = memfd_create("access-log", MFD_CLOEXEC);
-	if (msg_pair(channel) || tally_claim(tally, &r->row) || r->listener < 0 || r->log < 0)
+	if (msg_pair(channel) || tally_claim(tally, &r->row) || r->log < 0 || r->listeners[0] < 0 ||
+	    r->listeners[1] < 0)
 		abort();
 	r->master = channel[0];
 	r->heritage = (struct proxy_heritage){
 		.config = &r->config, .roster = roster, .row = &tally->rows[r->row],
-		.channel = channel[1], .listeners = &r->listener, .listener_of = listener_of,
-		.n_listeners = 1, .access_log_fd = fcntl(r->log, F_DUPFD_CLOEXEC, 3),
+		.channel = channel[1], .listeners = r->listeners, .listener_of = listener_of,
+		.n_listeners = 2, .access_log_fd = fcntl(r->log, F_DUPFD_CLOEXEC, 3),
 	};
 	r->proxy = proxy_new(&r->heritage);
 	proxy_start(r->proxy);

@@ -60,7 +60,7 @@ struct rig {
 	struct proxy_heritage heritage;
 	struct proxy *proxy;
 	uint32_t row;           /* of the tally */
-	int listener;           /* the proxy's own descriptor of it */
+	int listeners[2];       /* the proxy's own descriptors; the second is the one we use */
 	int master;             /* our end of the channel; -1: the master has gone */
 	int log;                /* what the access log goes to */
 	bool drained;           /* the proxy said that it has finished */

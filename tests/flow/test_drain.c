@@ -337,6 +337,26 @@ static const struct step out_of_descriptors[] = {
 	EXPECT(C1, "\r\n\r\nb"),
 };
 
+/* Closing the first listening socket makes room for one more; the others are left to
+ * the next generation. */
+static const struct step reload_without_descriptors[] = {
+	CONNECT(C0),
+	SILENCE(C0),
+	CONNECT(C1),
+	CONNECT(C2),
+	FD_LIMIT(0),
+	DRAIN(RELOAD),
+	STOPPED,
+	COUNT(connections_open, 2),
+	FD_LIMIT(-1),
+	CLOSE(C0),
+	SEND(C1, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C1, "Connection: close\r\n\r\na"),
+	DRAINED(0),
+};
+
 /* ---- timeouts ---- */
 
 static const struct step head_timeout[] = {
@@ -488,6 +508,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(shutdown_at_the_limit, .setup = { .connections = 1 }),
 	SCENARIO(reload_at_the_limit, .setup = { .connections = 1 }),
 	SCENARIO(out_of_descriptors),
+	SCENARIO(reload_without_descriptors),
 	SCENARIO(head_timeout),
 	SCENARIO(says_nothing),
 	SCENARIO(idle_timeout),
