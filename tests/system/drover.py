@@ -158,8 +158,8 @@ class Drover:
 		"""From here on the balancers are expected to stay, and to hold what they hold now."""
 		self.first_balancers = sorted(self.balancers())
 		self.same_balancers = True
-		ports = self.listen_ports()
-		self.baseline = {pid: procs.descriptor_kinds(pid, ports) for pid in [self.pid, *self.first_balancers]}
+		ports, tables = self.listen_ports(), procs.sockets()
+		self.baseline = {pid: procs.descriptor_kinds(pid, ports, tables) for pid in [self.pid, *self.first_balancers]}
 
 	def wait(self, condition, what, timeout=PATIENCE):
 		def alive_and_true():
@@ -326,20 +326,18 @@ class Drover:
 		if not self.descriptors_kept:
 			return
 		like = next((k for p, k in self.baseline.items() if p != self.pid), None)
-		for pid in [self.pid, *self.balancers()]:
-			expected = self.baseline.get(pid, like)
-			if expected is None:
-				continue
-			self.wait(lambda: self.held_too_much(pid, expected) in ('', None),
-				  lambda: f'process {pid} gives back its descriptors: {self.held_too_much(pid, expected)}',
-				  timeout=8)
+		expected = {pid: self.baseline.get(pid, like) for pid in [self.pid, *self.balancers()]}
+		self.wait(lambda: not self.held_too_much(expected),
+			  lambda: f'descriptors are given back: {self.held_too_much(expected)}', timeout=8)
 
-	def held_too_much(self, pid, expected):
-		now = procs.descriptor_kinds(pid, self.listen_ports())
-		# Connections to workers are pooled; they end by idle time.
-		more = {k: f'{expected[k]} -> {n}' for k, n in now.items()
-			if n > expected[k] and k != 'connection to a worker' and k != 'Unix socket'}
-		return ', '.join(f'{k}: {v}' for k, v in sorted(more.items()))
+	def held_too_much(self, expected):
+		tables, more = procs.sockets(), []
+		for pid, before in expected.items():
+			now = procs.descriptor_kinds(pid, self.listen_ports(), tables) if before else {}
+			# Connections to workers are pooled; they end by idle time.
+			more += [f'{procs.command_line(pid)}: {kind}: {before[kind]} -> {n}' for kind, n in now.items()
+				 if n > before[kind] and kind not in ('connection to a worker', 'Unix socket')]
+		return more
 
 	def left(self):
 		"""Processes of it that live: of its session, with its environment, or seen as its children before."""

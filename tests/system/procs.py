@@ -62,12 +62,8 @@ def of_session(session):
 
 
 def children(pid):
-	found = []
-	for other in all_pids():
-		s = stat(other)
-		if s and s.parent == pid and s.state not in 'ZX':
-			found.append(other)
-	return found
+	listed = read(f'/proc/{pid}/task/{pid}/children')
+	return [int(p) for p in listed.split() if alive(int(p))]
 
 
 def command_line(pid):
@@ -119,10 +115,14 @@ def unix_sockets():
 	return found
 
 
-def descriptor_kinds(pid, listen_ports):
+def sockets():
+	return tcp_sockets(), unix_sockets()
+
+
+def descriptor_kinds(pid, listen_ports, tables=None):
 	"""Counts a process's descriptors by kind.  Connections are told apart: those of
-	clients, and those to somewhere else."""
-	tcp, unix = tcp_sockets(), unix_sockets()
+	clients, and those to somewhere else.  `tables`: of sockets(), to share one look."""
+	tcp, unix = tables or sockets()
 	kinds = Counter()
 	for target in descriptors(pid).values():
 		if target.startswith('socket:['):
