@@ -142,6 +142,7 @@ static void act(struct run *run, const struct step *s)
 
 	switch (s->act) {
 	case ACT_CONNECT:
+		r->clients[s->who].room = (int)s->n;
 		(void)!rig_connect(r, s->who);
 		return;
 	case ACT_SEND:
@@ -163,6 +164,10 @@ static void act(struct run *run, const struct step *s)
 	case ACT_DEAF:
 	case ACT_HEAR:
 		peer_of(run, s->who)->deaf = s->act == ACT_DEAF;
+		return;
+	case ACT_SIP:
+		rig_settle(r);
+		peer_sip(peer_of(run, s->who), (size_t)s->n);
 		return;
 	case ACT_TICK:
 		rig_settle(r);
@@ -239,7 +244,7 @@ static void explain(struct run *run, size_t at)
 		print_error("%s is %llu\n", counter_table[s->who].name,
 			    (unsigned long long)rig_count(&run->rig, (enum counter)s->who));
 	if (p)
-		print_error("the peer: used %d, eof %d, reset %d, %zu bytes, unseen: \"%.2000s\"\n",
+		print_error("the peer: used %d, eof %d, reset %d, %zu bytes, unseen: \"%.600s\"\n",
 			    p->used, p->eof, p->reset, p->n_in, p->n_in ? p->in + p->seen : "");
 	_fail(__FILE__, __LINE__);
 }

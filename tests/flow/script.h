@@ -15,7 +15,7 @@
 #include "flow/rig.h"
 
 enum act {
-	ACT_CONNECT = 0,
+	ACT_CONNECT = 0, /* n: size of its receive buffer; 0: the usual */
 	ACT_SEND,        /* text, n times */
 	ACT_FILL,        /* n bytes of the pattern */
 	ACT_EXPECT,      /* the text comes; everything up to its end is taken */
@@ -27,6 +27,7 @@ enum act {
 	ACT_AT,          /* connection `who` was made to worker n */
 	ACT_SHUT, ACT_CLOSE, ACT_RESET,
 	ACT_DEAF, ACT_HEAR,
+	ACT_SIP,         /* a deaf one takes n bytes all the same */
 	ACT_TICK,        /* n ms pass */
 	ACT_DOOR,        /* worker `who`: enum rig_door n */
 	ACT_ROSTER,      /* worker `who`: enum worker_state n */
@@ -65,6 +66,7 @@ struct step {
 #define S5 (CONN_BASE + 5u)
 
 #define CONNECT(c) { ACT_CONNECT, (c), 0, NULL }
+#define CONNECT_SMALL(c, bytes) { ACT_CONNECT, (c), (bytes), NULL }
 #define SEND(p, bytes) { ACT_SEND, (p), 1, (bytes) }
 #define SEND_TIMES(p, times, bytes) { ACT_SEND, (p), (times), (bytes) }
 #define FILL(p, bytes) { ACT_FILL, (p), (bytes), NULL }
@@ -80,6 +82,7 @@ struct step {
 #define RESET(p) { ACT_RESET, (p), 0, NULL }
 #define DEAF(p) { ACT_DEAF, (p), 0, NULL }
 #define HEAR(p) { ACT_HEAR, (p), 0, NULL }
+#define SIP(p, bytes) { ACT_SIP, (p), (bytes), NULL }
 #define TICK(ms) { ACT_TICK, 0, (ms), NULL }
 #define DOOR(worker, door) { ACT_DOOR, (worker), RIG_##door, NULL }
 #define ROSTER(worker, state) { ACT_ROSTER, (worker), WORKER_##state, NULL }

@@ -37,10 +37,12 @@ static char *grown(char *old, size_t *room, size_t want)
 
 bool peer_connect(struct peer *p, const struct addr *a)
 {
-	bool done;
-
 	p->used = true;
-	return fd_connect(a, &p->fd, &done) == ERR_OK;
+	p->fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (p->fd < 0 ||
+	    (p->room && setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &p->room, sizeof(p->room))))
+		return false;
+	return connect(p->fd, &a->sa, a->len) == 0 || errno == EINPROGRESS;
 }
 
 bool peer_accept(struct peer *p, int fd)
@@ -79,23 +81,34 @@ static bool push_out(struct peer *p)
 	return done > 0;
 }
 
+/* One read of at most `most` bytes; false when there was nothing. */
+static bool pull_once(struct peer *p, size_t most)
+{
+	p->in = grown(p->in, &p->room_in, p->n_in + most + 1);
+	ssize_t n = recv(p->fd, p->in + p->n_in, most, 0);
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	p->reset |= n < 0;
+	p->eof |= n <= 0;
+	if (n > 0)
+		p->n_in += (size_t)n;
+	p->in[p->n_in] = '\0';
+	return true;
+}
+
 static bool pull_in(struct peer *p)
 {
 	bool moved = false;
 
-	while (!p->deaf && !p->eof) {
-		p->in = grown(p->in, &p->room_in, p->n_in + READ_BYTES + 1);
-		ssize_t n = recv(p->fd, p->in + p->n_in, READ_BYTES, 0);
-		if (n < 0 && errno == EAGAIN)
-			break;
+	while (!p->deaf && !p->eof && pull_once(p, READ_BYTES))
 		moved = true;
-		p->reset |= n < 0;
-		p->eof |= n <= 0;
-		if (n > 0)
-			p->n_in += (size_t)n;
-		p->in[p->n_in] = '\0';
-	}
 	return moved;
+}
+
+void peer_sip(struct peer *p, size_t n)
+{
+	if (p->fd >= 0 && !p->eof)
+		pull_once(p, n);
 }
 
 void peer_send(struct peer *p, const char *bytes, size_t n)

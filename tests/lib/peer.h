@@ -16,6 +16,7 @@ struct peer {
 	char *out;       /* what the kernel has not taken yet */
 	size_t n_out, room_out;
 	size_t piece;    /* most bytes to send at a time, once per peer_pump(); 0: no limit */
+	int room;        /* SO_RCVBUF to connect with; 0: the usual */
 	bool used;       /* it was connected once */
 	bool deaf;       /* does not read */
 	bool shut_owed;  /* sends its FIN when `out` is empty */
@@ -36,6 +37,9 @@ void peer_send(struct peer *p, const char *bytes, size_t n);
 
 /* Moves what can be moved now, in and out; true when something did. */
 bool peer_pump(struct peer *p);
+
+/* Takes at most `n` bytes, deaf or not. */
+void peer_sip(struct peer *p, size_t n);
 
 void peer_shut(struct peer *p);  /* FIN, behind what was to be sent */
 void peer_close(struct peer *p); /* harmless when closed */
