@@ -3,16 +3,10 @@ import glob
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 
 from drover import DROVER, ROOT
-
-
-def test_includes_follow_the_drawing():
-	done = subprocess.run([sys.executable, os.path.join(ROOT, 'scripts', 'check_includes.py')], capture_output=True, text=True, timeout=60)
-	assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize('name', ['drover.yaml', 'minimal.yaml'])
