@@ -181,8 +181,11 @@ bool proxy_turn(struct proxy *p, int flags)
 	p->turn_open = false;
 	if (event_base_loop(p->base, EVLOOP_ONCE | flags) < 0)
 		die(EXIT_FAILED, "the event loop failed");
-	resume_clients(p);
-	pacing_run(p);
+	/* A request that pacing lets go may end at once, with the next one behind it. */
+	do {
+		resume_clients(p);
+		pacing_run(p);
+	} while (!list_empty(&p->resumable));
 	empty_graves(p);
 	return !finished(p);
 }

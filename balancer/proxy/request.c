@@ -143,7 +143,6 @@ static void enter_queue(struct request *r)
 {
 	go(r, REQ_QUEUE);
 	r->tried.n = 0; /* by the time it leaves, things will have changed */
-	r->picks = 0;
 	if (!r->queued_us) /* one that comes back from a refusal is not more patient for it */
 		r->queued_us = clock_now_us();
 	if (!queue_push(r))
@@ -233,6 +232,7 @@ void request_on_turn(struct request *r, bool late)
 void request_retry_pick(struct request *r)
 {
 	go(r, REQ_PICK);
+	r->picks = 0; /* others may be there by now */
 	pick_worker(r);
 }
 
