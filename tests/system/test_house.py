@@ -16,6 +16,17 @@ def test_example_configs_are_valid(name, tmp_path):
 	assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_examples_in_the_readme_are_valid(tmp_path):
+	with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as f:
+		blocks = re.findall(r'^```yaml\n(.*?)^```', f.read(), re.S | re.M)
+	assert blocks
+	for text in blocks:
+		path = tmp_path / 'drover.yaml'
+		path.write_text(text, encoding='utf-8')
+		done = subprocess.run([DROVER, 'check', '-c', path], capture_output=True, text=True, timeout=60)
+		assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_links_between_documents_lead_somewhere():
 	wrong = []
 	for path in glob.glob(os.path.join(ROOT, '**', '*.md'), recursive=True):
