@@ -279,6 +279,7 @@ def test_pid_file(drover):
 def test_second_instance_of_one_name_is_refused(drover, new_drover):
 	drover.start()
 	other = new_drover()
+	other.runtime_dir = drover.runtime_dir
 	other.write_config(other.config(name=drover.name))
 	other.launch()
 	assert other.wait_exit() == 1
