@@ -271,6 +271,8 @@ static const struct step get_is_sent_thrice_at_most[] = {
 	EXPECT(S1, "GET /a "),
 	CLOSE(S1),
 	SILENCE(C0),
+	NEVER(S2), /* each worker has had it: not again at once */
+	COUNT(requests_queued, 1),
 	TICK(100),
 	EXPECT(S2, "GET /a "),
 	CLOSE(S2),
