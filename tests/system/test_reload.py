@@ -226,6 +226,31 @@ def test_new_worker_is_ready_before_an_old_one_stops(drover):
 	drover.wait(lambda: not old & {w.pid for w in drover.workers()}, 'all replaced')
 
 
+def test_worker_is_asked_to_stop_only_when_it_has_answered(drover):
+	"""For an application that ends on the spot at SIGTERM: its requests come first."""
+	control = drover.path('control')
+	os.mkdir(control)
+	os.chmod(control, 0o777)
+	drover.start(drover.config({'command': app_command('scripted.py'), 'env': {'CONTROL': control}}))
+	old = drover.workers()
+	busy = [drover.connect() for _ in range(4)]
+	for c in busy:
+		c.request('POST', '/wait/go', body=b'x')
+	record = os.path.join(control, 'record')
+	drover.wait(lambda: procs.read(record).count(b'/wait/go') == 4, 'the workers have them')
+	drover.signal(signal.SIGHUP)
+	drover.wait(lambda: len(drover.workers()) == 3, 'a new worker beside the old ones')
+	drover.wait_log(r'(?i)generation 2 serves')
+	time.sleep(0.5)  # time to do it wrong
+	assert {w.pid for w in old} <= {w.pid for w in drover.workers()}, 'both old ones still have requests'
+	with open(os.path.join(control, 'go'), 'w', encoding='ascii'):
+		pass
+	for c in busy:
+		assert c.reply().status == 200
+	drover.wait_new_workers(old)
+	assert procs.read(record).count(b'/wait/go') == 4
+
+
 @pytest.mark.parametrize('how', ['silent', 'refuse'])
 def test_release_that_never_becomes_ready_leaves_the_old_one_serving(drover, how):
 	control = drover.path('control')
