@@ -312,9 +312,9 @@ struct backoff_rule app_backoff_rule(const struct app *a)
 				      .budget = conf->restart_budget };
 }
 
-/* Notes an end of instance `i`: when its successor may start, and whether
- * requests still wait for it. */
-static void note_end(struct app *a, uint32_t i, bool served, char next[static APP_NEXT_MAX])
+/* Notes an end of instance `i`, which had been UP since `up_us` (0: never): when its
+ * successor may start, and whether requests still wait for it. */
+static void note_end(struct app *a, uint32_t i, uint64_t up_us, char next[static APP_NEXT_MAX])
 {
 	struct instance *row = app_instance(a, i);
 
@@ -323,8 +323,11 @@ static void note_end(struct app *a, uint32_t i, bool served, char next[static AP
 		return;
 	struct backoff_rule rule = app_backoff_rule(a);
 	uint64_t now = master_now_us();
+	bool served = up_us > 0;
 	uint32_t ends = backoff_note_end(&row->history, &rule, now, served);
 	uint64_t wait = backoff_delay_ms(&rule, ends, served, (uint32_t)random());
+	if (served && ends <= rule.budget)
+		wait = backoff_earned_ms(wait, (now - up_us) / 1000);
 	bool failing = ends > rule.budget || row->history.failed_starts > FAILED_STARTS_BELIEVED;
 
 	row->not_before_us = now + wait * 1000;
@@ -382,7 +385,7 @@ void app_on_end(struct app *a, struct worker *w, char next[static APP_NEXT_MAX])
 {
 	next[0] = '\0';
 	if (!shutdown_stops_workers(&a->m->stop))
-		note_end(a, w->instance, true, next);
+		note_end(a, w->instance, w->up_us, next);
 }
 
 void app_on_boot_failure(struct app *a, struct worker *w, char next[static APP_NEXT_MAX])
@@ -391,7 +394,7 @@ void app_on_boot_failure(struct app *a, struct worker *w, char next[static APP_N
 	if (w->release != a->target || port_was_taken(a, w, next))
 		return;
 	if (!go_back(a, w->release, next))
-		note_end(a, w->instance, false, next);
+		note_end(a, w->instance, 0, next);
 }
 
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)
@@ -399,6 +402,6 @@ void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)
 	char next[APP_NEXT_MAX];
 
 	if (!go_back(a, r, next))
-		note_end(a, instance, false, next);
+		note_end(a, instance, 0, next);
 	log_error("app %s: worker %u could not be started%s", a->name, instance, next);
 }

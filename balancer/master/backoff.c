@@ -7,6 +7,7 @@
 #include "common/mem.h"
 
 #define MOST_ENDS_KEPT 4096 /* whatever the budget says */
+#define SERVICE_MS 1000     /* of being UP before that counts as service */
 #define ENDS_FORGIVEN 5     /* to our own processes, within the window of their rule */
 
 uint64_t backoff_delay_ms(const struct backoff_rule *rule, uint32_t ends, bool served,
@@ -27,6 +28,11 @@ uint64_t backoff_delay_ms(const struct backoff_rule *rule, uint32_t ends, bool s
 	/* From 75 % to 125 %, in steps of 1/1024 of that half. */
 	uint64_t spread = delay / 2;
 	return delay - delay / 4 + spread * (random % 1025) / 1024;
+}
+
+uint64_t backoff_earned_ms(uint64_t wait_ms, uint64_t served_ms)
+{
+	return served_ms >= SERVICE_MS ? MIN(wait_ms, served_ms / 4) : wait_ms;
 }
 
 const struct backoff_rule backoff_own_processes = {

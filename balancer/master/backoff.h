@@ -22,6 +22,13 @@ struct backoff_rule {
 uint64_t backoff_delay_ms(const struct backoff_rule *rule, uint32_t ends, bool served,
 			  uint32_t random);
 
+/* What a wait within the budget comes down to for a process that had served for
+ * `served_ms` (0: it was never ready).  Somebody who stops or kills a healthy worker
+ * now and then is no crash loop: from a second of service on, the wait is at most a
+ * quarter of it, so that an app that ends again and again still serves four fifths
+ * of the time. */
+uint64_t backoff_earned_ms(uint64_t wait_ms, uint64_t served_ms);
+
 /* The rule for our own processes, balancers and the warden: one that had been
  * ready is replaced at once, unless it ends more often than anybody kills by
  * hand.  `ends` as backoff_note_end() counted them under this rule. */

@@ -64,6 +64,26 @@ static void test_odd_rules(void **state)
 	}
 }
 
+static void test_service_shortens_the_wait(void **state)
+{
+	static const struct {
+		const char *row;
+		uint64_t wait_ms, served_ms, want_ms;
+	} rows[] = {
+		{ "never ready", 400, 0, 400 },
+		{ "hardly any service: a crash loop", 400, 999, 400 },
+		{ "a second of service", 400, 1000, 250 },
+		{ "more than the wait is worth", 400, 60000, 400 },
+		{ "a long wait", 25600, 4000, 1000 },
+		{ "no wait", 0, 4000, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		check_row_int(rows[i].row, backoff_earned_ms(rows[i].wait_ms, rows[i].served_ms),
+			      rows[i].want_ms);
+}
+
 static void test_jitter_is_a_quarter_either_way(void **state)
 {
 	uint64_t least = UINT64_MAX, most = 0;
@@ -189,6 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delays),
+		cmocka_unit_test(test_service_shortens_the_wait),
 		cmocka_unit_test(test_odd_rules),
 		cmocka_unit_test(test_jitter_is_a_quarter_either_way),
 		cmocka_unit_test(test_window_slides),
