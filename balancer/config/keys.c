@@ -84,7 +84,8 @@ static const struct key restart_rows[] = {
 	{ "backoff_min", VALUE_MS, AT(backoff_min_ms), "100ms", 1, HOUR,
 	  .help = "Wait before the restart after the second crash within `window`; it doubles with "
 		  "each further one. The first crash of a worker that had been up is answered at "
-		  "once." },
+		  "once; one that had been up for a second or more waits a quarter of that time "
+		  "at the most." },
 	{ "backoff_max", VALUE_MS, AT(backoff_max_ms), "30s", 1, DAY,
 	  .help = "The longest such wait, give or take a quarter of it, so that workers that ended "
 		  "together do not start together." },
