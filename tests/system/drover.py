@@ -76,6 +76,7 @@ class Drover:
 		self.same_balancers = True   # until a test kills one, or reloads
 		self.descriptors_kept = True # False: the test changes what is held open
 		self.first_balancers = ()
+		self.n_balancers = 1         # that the config asks for, as far as it says so
 		self.baseline = {}
 		self.seen = {}               # pid: start time, of every child met
 		self.ended = False
@@ -134,6 +135,8 @@ class Drover:
 		"""Starts with a config (default: two bundled workers) and waits until it serves."""
 		config = config if config is not None else self.config()
 		self.write_config(config)
+		if isinstance(config, dict) and isinstance(config.get('balancers'), int):
+			self.n_balancers = config['balancers']
 		self.launch(**launch)
 		if instances is None:
 			apps = config['apps'].values() if isinstance(config, dict) else ()
@@ -145,6 +148,8 @@ class Drover:
 		"""All workers run and accept, and the public port answers; the bundled ones have all been seen."""
 		self.wait(lambda: len([w for w in self.workers() if self.accepts(w)]) >= instances, 'all workers accept')
 		self.wait(self.answers, 'the public port answers')
+		# One of them answers before the last one has its name.
+		self.wait(lambda: len(self.balancers()) >= self.n_balancers, f'{self.n_balancers} balancers')
 		workers = self.workers()
 		if workers and all('drover-worker --test' in procs.command_line(w.pid) for w in workers):
 			seen, total = set(), len(workers)
