@@ -54,6 +54,9 @@ static void zero_row(struct tally_row *row)
 	atomic_store_explicit(&row->pid, 0, memory_order_relaxed);
 	for (size_t c = 0; c < COUNTER_MAX; c++)
 		put64(&row->counters[c], 0);
+	for (size_t side = 0; side < TALLY_SIDE_MAX; side++)
+		for (size_t rule = 0; rule < HTTP_RULE_MAX; rule++)
+			put64(&row->refusals[side][rule], 0);
 	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
 		atomic_store_explicit(&row->workers[s].in_flight, 0, memory_order_relaxed);
 		put64(&row->workers[s].requests, 0);
@@ -90,6 +93,11 @@ void tally_retire(struct tally *t, uint32_t row)
 		if (counter_table[c].kind == COUNTER_KIND_SUM)
 			put64(&to->counters[c],
 			      get64(&to->counters[c]) + get64(&from->counters[c]));
+	for (size_t side = 0; side < TALLY_SIDE_MAX; side++)
+		for (size_t rule = 0; rule < HTTP_RULE_MAX; rule++)
+			put64(&to->refusals[side][rule],
+			      get64(&to->refusals[side][rule]) +
+				      get64(&from->refusals[side][rule]));
 	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
 		uint64_t n = get64(&from->workers[s].requests);
 		if (n)
@@ -107,6 +115,19 @@ uint64_t tally_total(const struct tally *t, enum counter c)
 	for (uint32_t i = 0; i < n; i++)
 		if (row_used(&t->rows[i]))
 			sum += get64(&t->rows[i].counters[c]);
+	return sum;
+}
+
+uint64_t tally_refusals(const struct tally *t, enum tally_side side, enum http_rule rule)
+{
+	if ((unsigned)side >= TALLY_SIDE_MAX || (unsigned)rule >= HTTP_RULE_MAX)
+		return 0;
+	uint64_t sum = get64(&t->retired.refusals[side][rule]);
+	uint32_t n = rows_ever_used(t);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += get64(&t->rows[i].refusals[side][rule]);
 	return sum;
 }
 

@@ -18,9 +18,10 @@
 #include "balancer/board/roster.h"
 #include "common/base.h"
 #include "common/err.h"
+#include "common/http_guard.h"
 
 #define TALLY_ROWS 256
-#define TALLY_STAMP 0x64726f7602u
+#define TALLY_STAMP 0x64726f7603u
 
 enum counter {
 #define COUNTER(name, kind, unit, help) COUNTER_##name,
@@ -37,6 +38,9 @@ struct counter_info {
 };
 extern const struct counter_info counter_table[COUNTER_MAX];
 
+/* Whose message a rule of the framing policy refused. */
+enum tally_side { TALLY_CLIENTS = 0, TALLY_WORKERS, TALLY_SIDE_MAX };
+
 struct tally_worker {
 	_Atomic uint32_t in_flight; /* requests and tunnels picked for this slot, not finished */
 	_Atomic uint32_t zero;
@@ -47,6 +51,7 @@ struct tally_row {
 	_Atomic uint32_t used;      /* written by the master */
 	_Atomic int32_t pid;
 	_Atomic uint64_t counters[COUNTER_MAX];
+	_Atomic uint64_t refusals[TALLY_SIDE_MAX][HTTP_RULE_MAX]; /* a SUM each */
 	struct tally_worker workers[ROSTER_SLOTS];
 } __attribute__((aligned(4096)));
 
@@ -70,6 +75,8 @@ void tally_retire(struct tally *t, uint32_t row);
 uint64_t tally_total(const struct tally *t, enum counter c);
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot);
 uint64_t tally_requests(const struct tally *t, uint32_t slot); /* sent to its occupants so far */
+/* How often `rule` (a row of common/http_rules.def) refused what that side sent. */
+uint64_t tally_refusals(const struct tally *t, enum tally_side side, enum http_rule rule);
 
 /* The owner of a row; the load and the store need not be one instruction. */
 static inline void tally_add(struct tally_row *row, enum counter c, uint64_t by)
@@ -81,6 +88,13 @@ static inline void tally_add(struct tally_row *row, enum counter c, uint64_t by)
 static inline void tally_inc(struct tally_row *row, enum counter c)
 {
 	tally_add(row, c, 1);
+}
+
+static inline void tally_refused(struct tally_row *row, enum tally_side side, enum http_rule rule)
+{
+	_Atomic uint64_t *n = &row->refusals[side][rule];
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
 
 static inline void tally_dec(struct tally_row *row, enum counter c)

@@ -282,9 +282,13 @@ static const struct key log_rows[] = {
 	{ "access", VALUE_FILE, AT(log_access), "-",
 	  .help = "One line per request: a file, `\"-\"` for stdout, or `off`." },
 	{ "format", VALUE_CHOICE, AT(log_format), "combined", .choices = format_names,
-	  .help = "Of the access log: `combined`, as Apache and nginx write it, or `json`." },
+	  .help = "Of the access log: `combined`, as Apache and nginx write it, or `json`. A "
+		  "request whose head was refused stands there with its first line as it came. "
+		  "JSON says more: `outcome`, how the request ended, and `refused`, the rule that "
+		  "the request or the worker's reply broke." },
 	{ "error", VALUE_FILE, AT(log_error), "-",
-	  .help = "What drover itself has to say: a file, `\"-\"` for stderr, or `off`." },
+	  .help = "What drover itself has to say, malformed replies of workers among it: a file, "
+		  "`\"-\"` for stderr, or `off`." },
 	{ "level", VALUE_CHOICE, AT(log_level), "info", .choices = level_names,
 	  .help = "Least important line that is written to the error log: `error`, `warn`, "
 		  "`notice`, `info`, `debug`." },

@@ -169,10 +169,12 @@ static void put_or_dash(struct http_out *o, struct slice s, uint32_t format)
 struct line {
 	const struct client *client;
 	struct slice request;   /* "GET /x"; empty when there was none */
+	bool refused;           /* `request` is a line as it came, its version included */
 	uint8_t minor;
 	uint16_t status;
 	uint64_t bytes, duration_us;
 	struct slice referer, user_agent, request_id;
+	uint8_t outcome, rule;  /* enum outcome, enum http_rule */
 };
 
 static void put_combined(struct http_out *o, const struct line *l)
@@ -186,7 +188,8 @@ static void put_combined(struct http_out *o, const struct line *l)
 	http_out_text(o, "] \"");
 	if (l->request.n) {
 		put_escaped(o, l->request, LOG_FORMAT_COMBINED);
-		http_out_bytes(o, l->minor ? " HTTP/1.1" : " HTTP/1.0", 9);
+		if (!l->refused)
+			http_out_bytes(o, l->minor ? " HTTP/1.1" : " HTTP/1.0", 9);
 	} else {
 		http_out_text(o, "-");
 	}
@@ -210,16 +213,28 @@ static void put_json_text(struct http_out *o, const char *key, struct slice valu
 	http_out_text(o, "\"");
 }
 
+/* A line that was refused may hold anything, or end anywhere. */
+static void split_request(const struct line *l, struct slice *ret_method, struct slice *ret_path)
+{
+	struct slice method = l->request, path = { "", 0 };
+	const char *space = method.n ? memchr(method.p, ' ', method.n) : NULL;
+	if (space) {
+		path = (struct slice){ space + 1, method.n - (size_t)(space - method.p) - 1 };
+		method.n = (size_t)(space - method.p);
+		const char *end = l->refused ? memrchr(path.p, ' ', path.n) : NULL;
+		if (end && path.n - (size_t)(end - path.p) > 5 && memcmp(end, " HTTP/", 6) == 0)
+			path.n = (size_t)(end - path.p);
+	}
+	*ret_method = method;
+	*ret_path = path;
+}
+
 static void put_json(struct http_out *o, const struct line *l)
 {
 	char host[ADDR_TEXT_MAX], seconds[32];
 	struct addr peer;
-	struct slice method = l->request, path = { "", 0 };
-	const char *space = l->request.n ? memchr(l->request.p, ' ', l->request.n) : NULL;
-	if (space) {
-		method.n = (size_t)(space - l->request.p);
-		path = (struct slice){ space + 1, l->request.n - method.n - 1 };
-	}
+	struct slice method, path;
+	split_request(l, &method, &path);
 	client_addr(l->client, &peer);
 	size_t n_host = addr_format_host(&peer, host);
 	int n = snprintf(seconds, sizeof(seconds), "%.6f", (double)l->duration_us / 1e6);
@@ -238,6 +253,9 @@ static void put_json(struct http_out *o, const struct line *l)
 	put_json_text(o, "referer", l->referer);
 	put_json_text(o, "user_agent", l->user_agent);
 	put_json_text(o, "request_id", l->request_id);
+	put_json_text(o, "outcome", slice_of(outcome_table[l->outcome].name));
+	if (l->rule)
+		put_json_text(o, "refused", slice_of(http_rule_table[l->rule].name));
 	http_out_text(o, "}\n");
 }
 
@@ -272,14 +290,36 @@ void access_log_request(struct access_log *log, const struct request *r)
 		.referer = kept_slice(r->head, r->kept.referer),
 		.user_agent = kept_slice(r->head, r->kept.user_agent),
 		.request_id = kept_slice(r->head, r->kept.request_id),
+		.outcome = r->outcome,
+		.rule = r->rule,
 	};
 	put_line(log, &l);
 }
 
-void access_log_refused(struct access_log *log, const struct client *c, const struct own_reply *sent)
+/* RFC 9112 2.2: an empty line may stand before the first. */
+static struct slice first_line(struct slice s)
+{
+	size_t n = 0;
+	if (s.n >= 2 && memcmp(s.p, "\r\n", 2) == 0)
+		s = (struct slice){ s.p + 2, s.n - 2 };
+	while (n < s.n && s.p[n] != '\r' && s.p[n] != '\n')
+		n++;
+	return (struct slice){ s.p, n };
+}
+
+void access_log_refused(struct access_log *log, const struct client *c,
+			const struct own_reply *sent, struct slice received)
 {
 	if (log->fd < 0)
 		return;
-	struct line l = { .client = c, .status = sent->status, .bytes = sent->body_bytes };
+	struct line l = {
+		.client = c,
+		.request = first_line(received),
+		.refused = true,
+		.status = sent->status,
+		.bytes = sent->body_bytes,
+		.outcome = (uint8_t)sent->outcome,
+		.rule = (uint8_t)sent->rule,
+	};
 	put_line(log, &l);
 }

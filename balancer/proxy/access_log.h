@@ -16,10 +16,11 @@ void access_log_stop(struct access_log *log, struct tally_row *row);
 /* Takes `fd` in place of the old one (log rotation); what was gathered goes to the old one. */
 void access_log_reopen(struct access_log *log, struct tally_row *row, int fd);
 
-/* One line for a finished request; for a client whose head was refused. */
+/* One line for a finished request; for a client whose head was refused, of which
+ * `received` had come: its first line is shown, as far as it goes. */
 void access_log_request(struct access_log *log, const struct request *r);
 void access_log_refused(struct access_log *log, const struct client *c,
-			const struct own_reply *sent);
+			const struct own_reply *sent, struct slice received);
 
 /* Writes what was gathered; call from the sweep. */
 void access_log_flush(struct access_log *log, struct tally_row *row);

@@ -43,6 +43,10 @@ void block_give_back(struct block_pool *pool, struct block *b); /* accepts NULL 
 
 static inline size_t block_room(const struct block *b) { return b->capacity - b->end; }
 static inline size_t block_used(const struct block *b) { return b->end - b->start; }
+static inline struct slice block_slice(const struct block *b)
+{
+	return (struct slice){ b->bytes + b->start, block_used(b) };
+}
 
 /* Appends `s` to *b, taking or growing the block as needed; *b may be NULL. ERR_NOMEM, ERR_FULL. */
 MUST_CHECK enum err block_append(struct block_pool *pool, struct block **b, struct slice s);

@@ -158,11 +158,14 @@ void client_await_writable(struct client *c)
 
 /* ---- heads ---- */
 
-static void refuse(struct client *c, enum outcome why, enum http_rule rule)
+/* `received`: what has come of the head. */
+static void refuse(struct client *c, enum outcome why, enum http_rule rule, struct slice received)
 {
 	enum err e;
 	struct own_reply sent = reply_error(c, NULL, why, rule, true, &e);
-	access_log_refused(&c->proxy->access_log, c, &sent);
+	if (why == OUTCOME_REFUSED)
+		complaint_request(c->proxy, rule);
+	access_log_refused(&c->proxy->access_log, c, &sent, received);
 	if (e != ERR_OK)
 		client_abort(c, true);
 	else
@@ -230,7 +233,7 @@ static void take_head(struct client *c, char *p, size_t n, bool in_input)
 		on_partial(c, p, n, in_input);
 		return;
 	case HTTP_REFUSED:
-		refuse(c, OUTCOME_REFUSED, rule);
+		refuse(c, OUTCOME_REFUSED, rule, (struct slice){ p, n });
 		return;
 	case HTTP_WHOLE:
 		on_whole(c, p + x->request_head.head_bytes, n - x->request_head.head_bytes, in_input);
@@ -436,7 +439,7 @@ void client_on_head_timeout(struct deadline *d, void *arg)
 	struct client *c = client_of(d);
 	(void)arg;
 	if (c->state == CLIENT_HEAD)
-		refuse(c, OUTCOME_HEAD_TIMEOUT, HTTP_RULE_NONE);
+		refuse(c, OUTCOME_HEAD_TIMEOUT, HTTP_RULE_NONE, block_slice(c->input));
 	else
 		client_abort(c, false); /* connected and said nothing */
 }

@@ -12,6 +12,7 @@
 
 #include "balancer/heritage.h"
 #include "balancer/proxy/block.h"
+#include "balancer/proxy/complaint.h"
 #include "balancer/proxy/deadline.h"
 #include "common/http_guard.h"
 #include "common/http_head.h"
@@ -111,6 +112,7 @@ struct proxy {
 	struct deadline_class connect_wait, response_wait;
 
 	struct access_log access_log;
+	struct complaint complaints[COMPLAINT_MAX];
 	char id_prefix[16];            /* of request ids */
 	uint64_t id_counter;
 

@@ -12,6 +12,7 @@ enum outcome {
 };
 
 struct outcome_info {
+	const char *name; /* "BODY_TIMEOUT" */
 	uint16_t status;
 	uint16_t retry_after_s;
 	const char *proxy_error, *detail;

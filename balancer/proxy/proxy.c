@@ -79,6 +79,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	queue_sweep(p);
 	channel_owed_ack(p);
 	drain_check_orphan(p);
+	complaint_sweep(p);
 	access_log_flush(&p->access_log, p->row);
 }
 

@@ -7,7 +7,7 @@
 
 const struct outcome_info outcome_table[OUTCOME_MAX] = {
 #define OUTCOME(name, status, retry_after, error, detail) \
-	[OUTCOME_##name] = { status, retry_after, error, detail },
+	[OUTCOME_##name] = { #name, status, retry_after, error, detail },
 #include "balancer/proxy/outcome.def"
 #undef OUTCOME
 };
@@ -42,7 +42,5 @@ struct own_reply reply_error(struct client *c, const struct request *r, enum out
 	*ret_err = conn_write(&c->conn, &p->blocks, &iov, 1, NULL);
 	tally_inc(p->row, COUNTER_replies_own);
 	tally_inc(p->row, page.status >= 500 ? COUNTER_replies_5xx : COUNTER_replies_4xx);
-	if (outcome == OUTCOME_REFUSED)
-		tally_inc(p->row, COUNTER_requests_refused);
-	return (struct own_reply){ page.status, body_bytes(p->out, iov.iov_len) };
+	return (struct own_reply){ outcome, rule, page.status, body_bytes(p->out, iov.iov_len) };
 }

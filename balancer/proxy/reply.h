@@ -8,6 +8,8 @@
 
 /* What the access log says of one. */
 struct own_reply {
+	enum outcome outcome;
+	enum http_rule rule;
 	uint16_t status;
 	uint64_t body_bytes;
 };

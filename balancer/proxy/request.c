@@ -36,6 +36,7 @@
 #define RESENDS_MAX 2
 #define RETRY_TOKENS_MAX 4096.0
 #define RETRY_TOKENS_PER_REQUEST 0.2
+#define INTERIM_MAX 100 /* replies 1xx before the final one */
 #define PICKS_MAX 32 /* connections tried for one request before it waits or gives up */
 
 static void pick_worker(struct request *r);
@@ -44,6 +45,7 @@ static bool send_head(struct request *r, struct upstream *up);
 static void on_reply_head(struct request *r, char *rest, size_t n_rest);
 static void relay(struct request *r, struct iovec *head, char *p, size_t n);
 static void attempt_failed(struct request *r, enum outcome why);
+static void bad_reply(struct request *r, enum http_rule rule);
 static void answer_self(struct request *r, enum outcome why, enum http_rule rule);
 static void cut_reply(struct request *r, enum outcome why);
 static void finish(struct request *r, enum outcome outcome);
@@ -399,7 +401,7 @@ static void read_heads(struct request *r, char *p, size_t n, uint32_t seen)
 				up->seen = (uint32_t)n;
 			return;
 		case HTTP_REFUSED:
-			attempt_failed(r, OUTCOME_BAD_REPLY);
+			bad_reply(r, rule);
 			return;
 		case HTTP_WHOLE:
 			break;
@@ -409,7 +411,7 @@ static void read_heads(struct request *r, char *p, size_t n, uint32_t seen)
 		seen = 0;
 		if (x->reply_head.status == 101) {
 			if (!r->upgrade || !x->reply_head.upgrade) {
-				attempt_failed(r, OUTCOME_BAD_REPLY); /* nobody asked */
+				bad_reply(r, HTTP_RULE_UPGRADE_UNASKED);
 				return;
 			}
 			r->status = 101;
@@ -420,6 +422,10 @@ static void read_heads(struct request *r, char *p, size_t n, uint32_t seen)
 		}
 		if (x->reply_head.status >= 200) {
 			on_reply_head(r, p, n);
+			return;
+		}
+		if (++r->interim > INTERIM_MAX) {
+			bad_reply(r, HTTP_RULE_INTERIM_FLOOD);
 			return;
 		}
 		if (!relay_interim(r))
@@ -483,7 +489,7 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	rewrite_reply(r, h, &o);
 	if (o.full) {
-		attempt_failed(r, OUTCOME_BAD_REPLY);
+		bad_reply(r, HTTP_RULE_HEAD_TOO_LARGE);
 		return;
 	}
 	go(r, REQ_REPLY);
@@ -527,11 +533,13 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 		}
 	}
 	if (piece.rule != HTTP_RULE_NONE) {
-		cut_reply(r, OUTCOME_TRUNCATED);
+		bad_reply(r, piece.rule);
 		return;
 	}
 	if (piece.ended) {
 		r->extra_bytes = piece.used < n;
+		if (r->extra_bytes)
+			complaint_reply(r, HTTP_RULE_EXTRA_BYTES);
 		finish(r, OUTCOME_OK);
 		return;
 	}
@@ -571,7 +579,7 @@ void request_on_upstream_end(struct request *r, enum err why)
 		return;
 	}
 	if (r->to_client.in.framing != HTTP_BODY_CLOSE || why != ERR_CLOSED) {
-		cut_reply(r, OUTCOME_TRUNCATED);
+		bad_reply(r, HTTP_RULE_BODY_CUT);
 		return;
 	}
 	/* RFC 9112 6.3 (8): the end of the connection is the end of the body. */
@@ -642,6 +650,17 @@ static void attempt_failed(struct request *r, enum outcome why)
 	pick_worker(r);
 }
 
+/* What the worker says cannot be passed on: 502, or a cut where it is too late for that. */
+static void bad_reply(struct request *r, enum http_rule rule)
+{
+	r->rule = (uint8_t)rule;
+	complaint_reply(r, rule);
+	if (r->state == REQ_REPLY)
+		cut_reply(r, OUTCOME_TRUNCATED);
+	else
+		attempt_failed(r, OUTCOME_BAD_REPLY);
+}
+
 /* ---- what goes wrong: the client ---- */
 
 void request_on_client_gone(struct request *r)
@@ -675,6 +694,10 @@ static void answer_self(struct request *r, enum outcome why, enum http_rule rule
 {
 	struct client *c = r->client;
 	enum err e;
+	if (rule != HTTP_RULE_NONE) {
+		r->rule = (uint8_t)rule;
+		complaint_request(r->proxy, rule);
+	}
 	if (r->state == REQ_REPLY) { /* too late for another status */
 		cut_reply(r, why);
 		return;
@@ -684,7 +707,6 @@ static void answer_self(struct request *r, enum outcome why, enum http_rule rule
 	struct own_reply sent = reply_error(c, r, why, rule, r->close, &e);
 	r->status = sent.status;
 	r->bytes_out = sent.body_bytes;
-	r->rule = (uint8_t)rule;
 	if (e != ERR_OK) {
 		request_on_client_gone(r);
 		return;

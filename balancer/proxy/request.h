@@ -62,7 +62,8 @@ struct request {
 
 	uint8_t outcome;            /* enum outcome; set early when the request is doomed before it starts */
 	uint8_t failure;            /* enum outcome of the last try that failed; 0: none did */
-	uint8_t rule;               /* enum http_rule behind OUTCOME_REFUSED */
+	uint8_t rule;               /* enum http_rule that the request, or its reply, broke */
+	uint8_t interim;            /* interim replies so far */
 	uint16_t status;            /* of the reply; 0: none yet */
 	uint64_t bytes_out;         /* body bytes given to the client */
 };

@@ -194,6 +194,8 @@ static void on_readable(struct upstream *up)
 	if (e == ERR_AGAIN)
 		return;
 	if (!up->request) { /* pooled: closed by the worker, or talking out of turn */
+		if (e == ERR_OK)
+			tally_refused(p->row, TALLY_WORKERS, HTTP_RULE_EXTRA_BYTES);
 		upstream_close(up);
 		return;
 	}

@@ -246,8 +246,10 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 	r->listeners[0] = fcntl(front[!setup->unix_sockets].fd, F_DUPFD_CLOEXEC, 3);
 	r->listeners[1] = fcntl(front[setup->unix_sockets].fd, F_DUPFD_CLOEXEC, 3);
 	r->log = memfd_create("access-log", MFD_CLOEXEC);
-	if (msg_pair(channel) || tally_claim(tally, &r->row) || r->log < 0 || r->listeners[0] < 0 ||
-	    r->listeners[1] < 0)
+	r->errors = memfd_create("error-log", MFD_CLOEXEC);
+	log_to_fd(r->errors);
+	if (msg_pair(channel) || tally_claim(tally, &r->row) || r->log < 0 || r->errors < 0 ||
+	    r->listeners[0] < 0 || r->listeners[1] < 0)
 		abort();
 	r->master = channel[0];
 	r->heritage = (struct proxy_heritage){
@@ -494,12 +496,17 @@ uint64_t rig_count(const struct rig *r, enum counter c)
 	return atomic_load(&r->heritage.row->counters[c]);
 }
 
-char *rig_log_text(struct rig *r)
+uint64_t rig_refusals(const struct rig *r, enum tally_side side, enum http_rule rule)
 {
-	off_t n = lseek(r->log, 0, SEEK_END);
+	return atomic_load(&r->heritage.row->refusals[side][rule]);
+}
+
+char *rig_log_text(int log)
+{
+	off_t n = lseek(log, 0, SEEK_END);
 	char *text = calloc(1, (size_t)n + 1);
 
-	if (!text || pread(r->log, text, (size_t)n, 0) != n)
+	if (!text || pread(log, text, (size_t)n, 0) != n)
 		abort();
 	return text;
 }
@@ -585,6 +592,8 @@ void rig_stop(struct rig *r, const char *what)
 	pump_peers(r); /* the last that was said to them */
 	rig_orphan(r);
 	fd_close(&r->log);
+	log_to_fd(-1);
+	fd_close(&r->errors);
 	for (unsigned i = 0; i < RIG_WORKERS; i++)
 		stop_filling(r, i);
 	for (int i = 0; i < RIG_CLIENTS; i++)

@@ -62,7 +62,7 @@ struct rig {
 	uint32_t row;           /* of the tally */
 	int listeners[2];       /* the proxy's own descriptors; the second is the one we use */
 	int master;             /* our end of the channel; -1: the master has gone */
-	int log;                /* what the access log goes to */
+	int log, errors;        /* what the access log goes to, and the error log */
 	bool drained;           /* the proxy said that it has finished */
 	uint64_t acked;         /* last roster version that was acknowledged */
 	bool ready, stopped;    /* MSG_READY, MSG_STOPPED have come */
@@ -102,8 +102,9 @@ void rig_drain(struct rig *r, uint32_t level);                   /* enum drain_l
 void rig_orphan(struct rig *r);
 void rig_reopen_log(struct rig *r);
 uint64_t rig_count(const struct rig *r, enum counter c);
-/* What the access log holds; the caller frees it. */
-char *rig_log_text(struct rig *r);
+uint64_t rig_refusals(const struct rig *r, enum tally_side side, enum http_rule rule);
+/* What r->log or r->errors holds; the caller frees it. */
+char *rig_log_text(int log);
 
 /* The end of every run.  Without a word from any peer, time alone must end all
  * requests and connections; then a new client is served as if nothing had been; and

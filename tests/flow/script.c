@@ -76,10 +76,21 @@ static bool in_log(struct run *run, const char *text)
 	bool found;
 
 	rig_tick(&run->rig, 0); /* a sweep writes it */
-	log = rig_log_text(&run->rig);
+	log = rig_log_text(run->rig.log);
 	found = strstr(log, text) != NULL;
 	free(log);
 	return found;
+}
+
+static bool in_error_log(struct run *run, const char *text, long long times)
+{
+	char *log = rig_log_text(run->rig.errors);
+	long long n = 0;
+
+	for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
+		n++;
+	free(log);
+	return n == times;
 }
 
 static void limit_fds(long long more)
@@ -129,8 +140,13 @@ static bool met(struct run *run, const struct step *s)
 		return r->stopped;
 	case ACT_DRAINED:
 		return r->drained && r->proxy->forced == s->n;
+	case ACT_REFUSED:
+		return rig_refusals(r, (enum tally_side)(s->who / RULES_BASE),
+				    (enum http_rule)(s->who % RULES_BASE)) == (uint64_t)s->n;
 	case ACT_LOG:
 		return in_log(run, s->text);
+	case ACT_ERROR_LOG:
+		return in_error_log(run, s->text, s->n);
 	default:
 		return true;
 	}

@@ -39,7 +39,9 @@ enum act {
 	ACT_ACKED,       /* the latest roster was acknowledged */
 	ACT_STOPPED,     /* the listeners are closed, the master was told */
 	ACT_DRAINED,     /* the balancer has finished; `n`: whether it had to force */
+	ACT_REFUSED,     /* rule `who` refused n times, what clients or (from RULES_BASE) workers sent */
 	ACT_LOG,         /* text is in the access log */
+	ACT_ERROR_LOG,   /* text is in the error log, n times */
 	ACT_REOPEN,      /* the master sends a new descriptor for the access log */
 	ACT_FD_LIMIT,    /* only n more descriptors can be opened; -1: as many as before */
 	ACT_MAX
@@ -54,6 +56,7 @@ struct step {
 
 /* Who: clients C0.., connections to workers S0.. in the order in which they were made. */
 #define CONN_BASE 100u
+#define RULES_BASE 100u
 #define C0 0u
 #define C1 1u
 #define C2 2u
@@ -64,6 +67,8 @@ struct step {
 #define S3 (CONN_BASE + 3u)
 #define S4 (CONN_BASE + 4u)
 #define S5 (CONN_BASE + 5u)
+#define S6 (CONN_BASE + 6u)
+#define S7 (CONN_BASE + 7u)
 
 #define CONNECT(c) { ACT_CONNECT, (c), 0, NULL }
 #define CONNECT_SMALL(c, bytes) { ACT_CONNECT, (c), (bytes), NULL }
@@ -94,7 +99,10 @@ struct step {
 #define ACKED { ACT_ACKED, 0, 0, NULL }
 #define STOPPED { ACT_STOPPED, 0, 0, NULL }
 #define DRAINED(forced) { ACT_DRAINED, 0, (forced), NULL }
+#define REFUSED(rule, count) { ACT_REFUSED, HTTP_RULE_##rule, (count), NULL }
+#define REFUSED_REPLY(rule, count) { ACT_REFUSED, RULES_BASE + HTTP_RULE_##rule, (count), NULL }
 #define LOG(line) { ACT_LOG, 0, 0, (line) }
+#define ERROR_LOG(count, line) { ACT_ERROR_LOG, 0, (count), (line) }
 #define REOPEN { ACT_REOPEN, 0, 0, NULL }
 #define FD_LIMIT(more) { ACT_FD_LIMIT, 0, (more), NULL }
 

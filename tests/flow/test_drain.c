@@ -369,7 +369,7 @@ static const struct step head_timeout[] = {
 	TICK(5000),
 	EXPECT(C0, "HTTP/1.1 408 "),
 	EXPECT(C0, "Connection: close\r\n"),
-	LOG("\"-\" 408 "),
+	LOG("] \"GET /a HTTP/1.1\" 408 "),
 };
 
 static const struct step says_nothing[] = {

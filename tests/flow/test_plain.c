@@ -39,7 +39,7 @@ static const struct step json_log[] = {
 	SEND(S0, OK(2) "ok"),
 	EXPECT(C1, "ok"),
 	LOG("\"method\":\"GET\",\"path\":\"/q\\u0022\\u005C\",\"status\":200,\"bytes\":2,"),
-	LOG("\"user_agent\":\"\\u00FF-agent\",\"request_id\":\"mine\"}\n"),
+	LOG("\"user_agent\":\"\\u00FF-agent\",\"request_id\":\"mine\",\"outcome\":\"OK\"}\n"),
 	REOPEN,
 	SEND(C1, GET("/again")),
 	EXPECT(S1, "GET /again"),
@@ -230,7 +230,7 @@ static const struct step head_too_large[] = {
 	EXPECT(C0, "Connection: close\r\n"),
 	CLOSE(C0),
 	COUNT(connections_open, 0),
-	LOG("\"-\" 431 "),
+	LOG("] \"GET /a HTTP/1.1\" 431 "),
 };
 
 #define C64 "a-value-with-sixty-four-bytes-in-all-which-is-made-of-some-words"

@@ -67,7 +67,7 @@ static void put_lines(uint32_t from, uint32_t n)
 {
 	for (uint32_t i = from; i < from + n; i++) {
 		struct own_reply sent = { .status = 400, .body_bytes = 1000000 + i };
-		access_log_refused(alog, &client, &sent);
+		access_log_refused(alog, &client, &sent, (struct slice){ "", 0 });
 	}
 }
 

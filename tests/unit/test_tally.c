@@ -90,6 +90,30 @@ static void test_retired_sums_stay_and_gauges_go(void **state)
 	drop(t, fd);
 }
 
+static void test_refusals(void **state)
+{
+	int fd;
+	struct tally *t = new_tally(&fd);
+	uint32_t a = claim(t), b = claim(t);
+	enum http_rule last = HTTP_RULE_MAX - 1;
+
+	(void)state;
+	tally_refused(&t->rows[a], TALLY_CLIENTS, HTTP_RULE_HOST_MISSING);
+	tally_refused(&t->rows[b], TALLY_CLIENTS, HTTP_RULE_HOST_MISSING);
+	tally_refused(&t->rows[a], TALLY_WORKERS, last);
+	assert_int_equal(tally_refusals(t, TALLY_CLIENTS, HTTP_RULE_HOST_MISSING), 2);
+	assert_int_equal(tally_refusals(t, TALLY_WORKERS, HTTP_RULE_HOST_MISSING), 0);
+	assert_int_equal(tally_refusals(t, TALLY_WORKERS, last), 1);
+	tally_retire(t, a);
+	assert_int_equal(tally_refusals(t, TALLY_CLIENTS, HTTP_RULE_HOST_MISSING), 2);
+	assert_int_equal(tally_refusals(t, TALLY_WORKERS, last), 1);
+	assert_int_equal(claim(t), a); /* zeroed: nothing is counted twice */
+	assert_int_equal(tally_refusals(t, TALLY_WORKERS, last), 1);
+	assert_int_equal(tally_refusals(t, TALLY_SIDE_MAX, last), 0);
+	assert_int_equal(tally_refusals(t, TALLY_WORKERS, HTTP_RULE_MAX), 0);
+	drop(t, fd);
+}
+
 static void test_row_is_zero_for_its_next_owner(void **state)
 {
 	int fd;
@@ -211,6 +235,7 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_sums_over_rows),
 		cmocka_unit_test(test_retired_sums_stay_and_gauges_go),
+		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_row_is_zero_for_its_next_owner),
 		cmocka_unit_test(test_rows_run_out_and_come_back),
 		cmocka_unit_test(test_in_flight_over_rows),

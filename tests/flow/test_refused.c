@@ -1,0 +1,225 @@
+/* What is refused is counted by its rule, and told in the logs. */
+#include "flow/script.h"
+
+/* ---- heads from clients ---- */
+
+static const struct step heads[] = {
+	CONNECT(C0),
+	SEND(C0, "GET /a HTTP/1.1\r\nX: y\r\n\r\n"),
+	EXPECT(C0, "HTTP/1.1 400 "),
+	LOG("127.0.0.1 - - ["),
+	LOG("] \"GET /a HTTP/1.1\" 400 "),
+	CONNECT(C1),
+	SEND(C1, "\r\nGET /\"b\x01\xff HTTP/1.1\r\nHost: a\r\n\r\n"),
+	EXPECT(C1, "HTTP/1.1 400 "),
+	LOG("] \"GET /\\x22b\\x01\\xFF HTTP/1.1\" 400 "),
+	CONNECT(C2),
+	SEND(C2, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+	EXPECT(C2, "HTTP/1.1 505 "),
+	LOG("] \"PRI * HTTP/2.0\" 505 "),
+	CONNECT(C3),
+	SEND(C3, "\x16\x03\x01\x02"),
+	EXPECT(C3, "HTTP/1.1 400 "),
+	LOG("] \"\\x16\\x03\\x01\\x02\" 400 "),
+	REFUSED(HOST_MISSING, 1),
+	REFUSED(VERSION, 1),
+	REFUSED(CONTROL_BYTE, 2),
+	COUNT(requests_refused, 4),
+	COUNT(requests, 0),
+};
+
+static const struct step long_head[] = {
+	CONNECT(C0),
+	SEND(C0, "GET /"),
+	SEND_TIMES(C0, 9000, "a"),
+	EXPECT(C0, "HTTP/1.1 414 "),
+	LOG("] \"GET /aaaa"),
+	LOG("aaaa\" 414 "),
+	CONNECT(C1),
+	SEND(C1, "POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n"),
+	EXPECT(C1, "HTTP/1.1 413 "),
+	LOG("] \"POST /big HTTP/1.1\" 413 "),
+	CONNECT(C2),
+	SEND(C2, "TRACE /t HTTP/1.1\r\nHost: a\r\n\r\n"),
+	EXPECT(C2, "HTTP/1.1 501 "),
+	LOG("] \"TRACE /t HTTP/1.1\" 501 "),
+	CONNECT(C3),
+	SEND(C3, "GET /slow HT"),
+	TICK(10000),
+	EXPECT(C3, "HTTP/1.1 408 "),
+	LOG("] \"GET /slow HT\" 408 "),
+	REFUSED(URI_TOO_LONG, 1),
+	REFUSED(BODY_TOO_LARGE, 1),
+	REFUSED(METHOD_REFUSED, 1),
+	COUNT(requests_refused, 3), /* the slow one broke no rule */
+};
+
+static const struct step heads_as_json[] = {
+	CONNECT(C0),
+	SEND(C0, "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"),
+	EXPECT(C0, "HTTP/1.1 400 "),
+	LOG("\"method\":\"GET\",\"path\":\"/a b\",\"status\":400,"),
+	LOG("\"outcome\":\"REFUSED\",\"refused\":\"REQUEST_LINE\"}\n"),
+	CONNECT(C1),
+	SEND(C1, "nonsense\r\n"),
+	EXPECT(C1, "HTTP/1.1 400 "),
+	LOG("\"method\":\"nonsense\",\"path\":\"\",\"status\":400,"),
+	CONNECT(C2),
+	SEND(C2, "GET /slow"),
+	TICK(10000),
+	EXPECT(C2, "HTTP/1.1 408 "),
+	LOG("\"method\":\"GET\",\"path\":\"/slow\",\"status\":408,"),
+	LOG("\"outcome\":\"HEAD_TIMEOUT\"}\n"),
+};
+
+/* ---- bodies from clients ---- */
+
+static const struct step bodies[] = {
+	CONNECT(C0), /* with the head */
+	SEND(C0, POST_CHUNKED("/p1") "3\r\nabcdef\r\n"),
+	EXPECT(C0, "HTTP/1.1 400 "),
+	LOG("\"path\":\"/p1\",\"status\":400,"),
+	LOG("\"outcome\":\"REFUSED\",\"refused\":\"CHUNK_END\"}\n"),
+	CONNECT(C1), /* behind it */
+	SEND(C1, POST_CHUNKED("/p2") "3\r\nabc\r\n"),
+	EXPECT(S0, "3\r\nabc\r\n"),
+	SEND(C1, "zz\r\n"),
+	EXPECT(C1, "HTTP/1.1 400 "),
+	LOG("\"path\":\"/p2\",\"status\":400,"),
+	CONNECT(C2), /* under a reply */
+	SEND(C2, POST_CHUNKED("/p3") "3\r\nabc\r\n"),
+	EXPECT(S1, "3\r\nabc\r\n"),
+	SEND(S1, OK_CHUNKED "2\r\nxy\r\n"),
+	EXPECT(C2, "2\r\nxy\r\n"),
+	SEND(C2, "zz\r\n"),
+	BREAKS(C2),
+	LOG("\"path\":\"/p3\",\"status\":200,"),
+	REFUSED(CHUNK_END, 1),
+	REFUSED(CHUNK_SIZE, 2),
+	COUNT(requests_refused, 3),
+	ERROR_LOG(0, "bad reply"),
+};
+
+/* ---- replies ---- */
+
+#define BAD_OK(n) "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nX: " #n "\r\n\r\n"
+#define BAD_TRY(n)                                              \
+	SEND(C0, GET("/a?secret")), EXPECT(S##n, "GET /a"),     \
+	SEND(S##n, BAD_OK(n)), EXPECT(C0, "HTTP/1.1 502 ")
+
+static const struct step bad_heads[] = {
+	CONNECT(C0),
+	BAD_TRY(0),
+	REFUSED_REPLY(LENGTH_AND_TE, 1),
+	REFUSED(LENGTH_AND_TE, 0),
+	COUNT(requests_refused, 0),
+	ERROR_LOG(1, "web/0 (127.0.0.1:"),
+	ERROR_LOG(1, "bad reply to GET /a, request id "),
+	ERROR_LOG(0, "secret"),
+	ERROR_LOG(1, ": Content-Length together with Transfer-Encoding (LENGTH_AND_TE, RFC 9112 6.3)\n"),
+	LOG("\"status\":502,"),
+	LOG("\"outcome\":\"BAD_REPLY\",\"refused\":\"LENGTH_AND_TE\"}\n"),
+};
+
+/* A flood of them does not flood the log. */
+static const struct step flood[] = {
+	CONNECT(C0),
+	BAD_TRY(0), BAD_TRY(1), BAD_TRY(2), BAD_TRY(3), BAD_TRY(4), BAD_TRY(5), BAD_TRY(6),
+	REFUSED_REPLY(LENGTH_AND_TE, 7),
+	ERROR_LOG(5, "bad reply to"),
+	TICK(9000),
+	ERROR_LOG(0, "more"),
+	TICK(1000),
+	ERROR_LOG(1, "2 more malformed replies in 10 seconds\n"),
+	BAD_TRY(7),
+	ERROR_LOG(6, "bad reply to"),
+	TICK(10000),
+	ERROR_LOG(1, "more"),
+};
+
+static const struct step switch_nobody_asked_for[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "\r\n\r\n"),
+	SEND(S0, "HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
+	EXPECT(C0, "HTTP/1.1 502 "),
+	ENDS(S0),
+	REFUSED_REPLY(UPGRADE_UNASKED, 1),
+};
+
+#define EARLY "HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n"
+static const struct step interim_flood[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	SEND_TIMES(S0, 100, EARLY),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "\r\n\r\na"),
+	SEND(C0, GET("/b")),
+	EXPECT(S1, "\r\n\r\n"),
+	SEND_TIMES(S1, 101, EARLY),
+	EXPECT(C0, "HTTP/1.1 502 "),
+	ENDS(S1),
+	REFUSED_REPLY(INTERIM_FLOOD, 1),
+	COUNT(connections_idle, 1),
+};
+
+static const struct step cut_bodies[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, OK(9) "abc"),
+	EXPECT(C0, "\r\n\r\nabc"),
+	CLOSE(S0),
+	BREAKS(C0),
+	REFUSED_REPLY(BODY_CUT, 1),
+	LOG("\"outcome\":\"TRUNCATED\",\"refused\":\"BODY_CUT\"}\n"),
+	CONNECT(C1),
+	SEND(C1, GET("/b")),
+	EXPECT(S1, "GET /b "),
+	SEND(S1, OK_CHUNKED "3\r\nabcX"),
+	BREAKS(C1),
+	REFUSED_REPLY(CHUNK_END, 1),
+	COUNT(replies_truncated, 2),
+	ERROR_LOG(2, "bad reply to"),
+};
+
+/* The client has its answer; the connection is not used again. */
+static const struct step extra_bytes[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "\r\n\r\n"),
+	SEND(S0, OK(1) "ab"),
+	EXPECT(C0, "\r\n\r\na"),
+	ENDS(S0),
+	REFUSED_REPLY(EXTRA_BYTES, 1),
+	ERROR_LOG(1, "bytes after the end of a reply"),
+	SEND(C0, GET("/b")),
+	EXPECT(S1, "\r\n\r\n"),
+	SEND(S1, OK(1) "b"),
+	EXPECT(C0, "\r\n\r\nb"),
+	SEND(S1, "c"),
+	ENDS(S1),
+	REFUSED_REPLY(EXTRA_BYTES, 2),
+	SILENCE(C0),
+};
+
+#define JSON .setup = { .log_json = true }
+
+static const struct scenario scenarios[] = {
+	SCENARIO(heads),
+	SCENARIO(long_head, .setup = { .body_bytes = 10 }),
+	SCENARIO(heads_as_json, JSON),
+	SCENARIO(bodies, JSON),
+	SCENARIO(bad_heads, JSON),
+	SCENARIO(flood),
+	SCENARIO(switch_nobody_asked_for),
+	SCENARIO(interim_flood),
+	SCENARIO(cut_bodies, JSON),
+	SCENARIO(extra_bytes),
+};
+
+int main(int argc, char **argv)
+{
+	return script_main(scenarios, ARRAY_LEN(scenarios), argc > 1 ? argv[1] : NULL);
+}
