@@ -123,6 +123,8 @@ def test_malformed_heads(fronted):
 	run_cases(fronted, HEADS)
 	assert not fronted.peer.requests, 'not one was passed on'
 	assert fronted.get().status == 200
+	fronted.wait(lambda: '"GET / HTTP/2.0" 505 ' in fronted.access_log(), 'refused requests in the access log')
+	assert '"GET / HTTP/1.1" 431 ' in fronted.access_log()
 
 
 def test_what_follows_a_malformed_head_is_not_a_request(fronted):
@@ -190,6 +192,8 @@ def test_malformed_replies_are_502(drover, peer):
 			if c.ask().status != 200:
 				wrong.append(f'{name}: the next request fails')
 	assert not wrong, '\n'.join(wrong)
+	drover.wait_log(r'app/0 \(127\.0\.0\.1:%d\): bad reply to GET /0, request id [0-9a-f]{32}: .* \(STATUS_LINE, RFC 9112 4\)' % p.port)
+	assert drover.log().count('bad reply to') <= 5 * len(drover.balancers()), 'a flood of them does not flood the log'
 
 
 def test_connection_of_a_malformed_reply_is_not_reused(drover, peer):
