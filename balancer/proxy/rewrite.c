@@ -136,13 +136,21 @@ static void put_framing(struct http_out *o, const struct http_head *h)
 	}
 }
 
-/* Connection and Upgrade are hop-by-hop: said anew where an upgrade is wanted. */
+/* Connection and Upgrade are hop-by-hop: said anew where an upgrade is wanted, the
+ * latter as one list (RFC 9110 5.3). */
 static void put_upgrade(struct http_out *o, const struct http_head *h)
 {
-	const struct http_field *f = http_head_find(h, HTTP_F_UPGRADE);
+	bool first = true;
 	http_out_text(o, "Connection: Upgrade\r\nUpgrade: ");
-	if (f)
+	for (uint32_t i = 0; i < h->n_fields; i++) {
+		const struct http_field *f = &h->fields[i];
+		if (f->id != HTTP_F_UPGRADE || !f->value.n)
+			continue;
+		if (!first)
+			http_out_text(o, ", ");
 		http_out_slice(o, f->value);
+		first = false;
+	}
 	http_out_text(o, "\r\n");
 }
 

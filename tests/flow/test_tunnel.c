@@ -44,6 +44,17 @@ static const struct step early_bytes[] = {
 	COUNT(tunnels_open, 0),
 };
 
+/* Several Upgrade fields, one of them empty, go on as one list, both ways. */
+static const struct step several_fields[] = {
+	CONNECT(C0),
+	SEND(C0, "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade:\r\nUpgrade: a/1\r\nConnection: upgrade\r\n"
+		 "Upgrade: b\r\n\r\n"),
+	EXPECT(S0, "Connection: Upgrade\r\nUpgrade: a/1, b\r\n\r\n"),
+	SEND(S0, "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade:\r\nUpgrade: b\r\n\r\nhi"),
+	EXPECT(C0, "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: b\r\n\r\nhi"),
+	COUNT(tunnels_open, 1),
+};
+
 static const struct step client_shuts_first[] = {
 	OPENED,
 	SEND(C0, "last words"),
@@ -249,6 +260,7 @@ static const struct step slow_then_silent[] = {
 static const struct scenario scenarios[] = {
 	SCENARIO(both_ways),
 	SCENARIO(early_bytes),
+	SCENARIO(several_fields),
 	SCENARIO(client_shuts_first),
 	SCENARIO(client_shuts_and_nobody_cares),
 	SCENARIO(worker_shuts_first),
