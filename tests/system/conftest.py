@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from crowd import Crowd
 from drover import DROVER, Drover
 from load import Steady, Wrk
 from peers import Peer
@@ -73,6 +74,19 @@ def peer(request):
 		p.close()
 	for p in made:
 		p.check()
+
+
+@pytest.fixture
+def crowd():
+	"""Makes crowds of clients; see crowd.Crowd."""
+	made = []
+
+	def make(*args, **options):
+		made.append(Crowd(*args, **options))
+		return made[-1]
+	yield make
+	for c in made:
+		c.close()
 
 
 @pytest.fixture

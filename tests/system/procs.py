@@ -81,6 +81,11 @@ def memory_kib(pid):
 	return int(found[1]) if found else 0
 
 
+def cpu_seconds(pid):
+	"""CPU time it has used, to the nanosecond."""
+	return int(read(f'/proc/{pid}/schedstat').split()[0]) / 1e9
+
+
 def descriptors(pid):
 	"""{fd: what it is}, as /proc names it."""
 	found = {}
