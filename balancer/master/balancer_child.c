@@ -170,6 +170,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 		.listener_of = s.of,
 		.n_listeners = s.n,
 		.access_log_fd = access_fd,
+		.sockets_max = generation_sockets_max(g),
 		.index = index,
 	};
 	int status = m->balancer_main(&h);

@@ -37,6 +37,7 @@ struct master {
 	struct tally *tally;
 	int tally_fd;
 
+	uint64_t files;               /* descriptors that each process may have */
 	struct rundir rundir;
 	struct logs logs;
 	struct sink sinks[2];         /* where the workers' stdout and stderr go */

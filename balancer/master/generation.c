@@ -20,6 +20,13 @@
 
 #define LOADING_MS 10000
 
+/* Descriptors of a balancer beside its connections and listening sockets, and the
+ * share of all that new clients do not get. */
+#define OWN_FILES 16
+#define RESERVE_SHARE 8
+#define RESERVE_MIN 8u
+#define RESERVE_MAX 1024u
+
 static const uint8_t next_ok[GENERATION_MAX] = {
 	[GENERATION_LOADING]  = 1u << GENERATION_READY | 1u << GENERATION_DRAINING,
 	[GENERATION_READY]    = 1u << GENERATION_SERVING | 1u << GENERATION_DRAINING,
@@ -132,6 +139,28 @@ static enum err open_listeners(struct generation *g)
 	return ERR_OK;
 }
 
+uint32_t generation_sockets_max(const struct generation *g)
+{
+	uint64_t files = MIN(g->m->files, (uint64_t)UINT32_MAX);
+	uint64_t own = OWN_FILES;
+	uint64_t reserve = MAX(RESERVE_MIN, MIN(files / RESERVE_SHARE, RESERVE_MAX));
+
+	for (size_t i = 0; i < g->config->cfg->n_listens; i++)
+		own += g->listeners[i]->n_fds;
+	return (uint32_t)(files > own + 2 * reserve ? files - own - reserve : reserve);
+}
+
+static void warn_of_few_files(const struct generation *g)
+{
+	uint32_t wanted = g->config->cfg->limit_connections;
+	uint32_t most = generation_sockets_max(g);
+
+	if (wanted > most)
+		log_warn("limits.connections: %u are not possible with %llu open files (ulimit -n, "
+			 "LimitNOFILE=): accepting will pause at %u, those to workers included",
+			 wanted, (unsigned long long)g->m->files, most);
+}
+
 enum err generation_start(struct master *m, struct config_ref *config,
 			  const struct logs_files *logs, struct generation **ret_generation)
 {
@@ -143,6 +172,8 @@ enum err generation_start(struct master *m, struct config_ref *config,
 	enum err e = generation_find_user(m, config->cfg, &g->user);
 	if (!e)
 		e = open_listeners(g);
+	if (!e)
+		warn_of_few_files(g);
 	for (uint32_t i = 0; !e && i < config->cfg->balancers; i++)
 		e = balancer_start(g, i, NULL);
 	if (e) {

@@ -55,6 +55,11 @@ MUST_CHECK enum err generation_start(struct master *m, struct config_ref *config
 MUST_CHECK enum err generation_find_user(struct master *m, const struct config *cfg,
 					 struct proc_user *ret_user);
 
+/* How many connections, of clients and to workers together, each of its balancers
+ * may hold before it stops accepting.  The descriptors that are left then are for
+ * the connections to workers that the clients' next requests need. */
+uint32_t generation_sockets_max(const struct generation *g);
+
 /* A balancer of `g` said READY, said STOPPED, or is gone. */
 void generation_on_ready(struct generation *g);
 void generation_on_stopped(struct generation *g);

@@ -144,13 +144,12 @@ static enum err open_logs(struct master *m)
 	return e;
 }
 
-static void raise_limits(void)
+static void raise_limits(struct master *m)
 {
-	uint64_t files = proc_raise_nofile();
-
-	if (files < WANTED_FILES)
+	m->files = proc_raise_nofile();
+	if (m->files < WANTED_FILES)
 		log_warn("only %llu open files are allowed (ulimit -n, LimitNOFILE=): that is few "
-			 "for a server", (unsigned long long)files);
+			 "for a server", (unsigned long long)m->files);
 }
 
 /* Started without one of 0, 1 and 2, what we open next would take its place,
@@ -175,7 +174,7 @@ static enum err start(struct master *m)
 		return e;
 	m->name = m->rundir.name;
 	proc_title(MASTER_TITLE "%s", m->name);
-	raise_limits();
+	raise_limits(m);
 	e = make_board(m);
 	if (!e)
 		e = warden_start(m);

@@ -1,7 +1,8 @@
 /* Accepting client connections.  Runs in the balancer.
  *
  * Each listening socket has its own accept queue, kept open by the master; this
- * process only takes from it.  Out of descriptors or at limits.connections,
+ * process only takes from it.  At limits.connections, or when the descriptors that are
+ * left will be needed to answer the clients that are here (heritage.h: sockets_max),
  * accepting pauses, the kernel's queue waits, and it goes on when a connection ends. */
 #include <errno.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 #include "balancer/proxy/client.h"
 #include "balancer/proxy/loop.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -16,10 +18,18 @@
 #define BATCH 64             /* connections per listener and turn */
 #define DRAIN_BATCH 65536    /* bound on emptying a queue that is being filled */
 #define RETRY_MS 100
+#define EPISODE_US 10000000ull /* without a pause: the next one is news */
+#define NO_DESCRIPTORS "out of file descriptors (raise the limit, or set limits.connections)"
+
+static bool few_descriptors(const struct proxy *p)
+{
+	return p->n_clients + p->n_upstreams >= p->heritage->sockets_max;
+}
 
 static bool at_limit(const struct proxy *p)
 {
-	return p->config->limit_connections && p->n_clients >= p->config->limit_connections;
+	uint32_t most = p->config->limit_connections;
+	return (most && p->n_clients >= most) || few_descriptors(p);
 }
 
 void accept_pause(struct proxy *p, const char *why)
@@ -27,11 +37,13 @@ void accept_pause(struct proxy *p, const char *why)
 	if (p->accept_paused)
 		return;
 	struct timeval retry = { 0, RETRY_MS * 1000 };
+	uint64_t now = clock_now_us();
 	p->accept_paused = true;
 	tally_inc(p->row, COUNTER_accept_paused);
-	if (!p->accept_complained)
+	/* At the limit it pauses with every connection that takes a free place: that is one story. */
+	if (!p->accept_paused_us || now - p->accept_paused_us > EPISODE_US)
 		log_warn("accepting pauses: %s; %u connections are open", why, p->n_clients);
-	p->accept_complained = true;
+	p->accept_paused_us = now;
 	for (size_t i = 0; i < p->heritage->n_listeners; i++)
 		if (p->listeners[i].event)
 			event_del(p->listeners[i].event);
@@ -41,6 +53,7 @@ void accept_pause(struct proxy *p, const char *why)
 static void accept_go_on(struct proxy *p)
 {
 	p->accept_paused = false;
+	p->accept_paused_us = clock_now_us();
 	event_del(p->accept_retry);
 	for (size_t i = 0; i < p->heritage->n_listeners; i++) {
 		if (p->listeners[i].event && event_add(p->listeners[i].event, NULL) != 0) {
@@ -77,11 +90,10 @@ static bool accept_one(struct proxy *p, struct listener *l)
 	if (fd < 0) {
 		switch (errno) {
 		case EAGAIN:
-			p->accept_complained = false; /* caught up: the next shortage is news */
 			return false;
 		case EMFILE:
 		case ENFILE:
-			accept_pause(p, "out of file descriptors (raise the limit, or set limits.connections)");
+			accept_pause(p, NO_DESCRIPTORS);
 			return false;
 		case ENOBUFS:
 		case ENOMEM:
@@ -108,7 +120,8 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 	loop_turn_begin(l->proxy);
 	for (int i = 0; i < BATCH && accept_one(l->proxy, l); i++) {
 		if (at_limit(l->proxy)) {
-			accept_pause(l->proxy, "limits.connections is reached");
+			accept_pause(l->proxy, few_descriptors(l->proxy) ? NO_DESCRIPTORS
+									 : "limits.connections is reached");
 			return;
 		}
 	}

@@ -88,6 +88,7 @@ struct proxy {
 	struct block_pool blocks;
 	struct list clients;           /* every client connection */
 	uint32_t n_clients;
+	uint32_t n_upstreams;          /* connections to workers, pooled ones included */
 	struct list resumable;         /* clients to look at between turns: client_resume() */
 	struct list stirred;           /* workers whose waiting requests may go on */
 	struct list displaced;         /* requests whose worker left before they had a connection */
@@ -96,7 +97,8 @@ struct proxy {
 	bool turn_open;                /* the clock was read in this turn */
 
 	struct listener *listeners;
-	bool accept_paused, accept_complained;
+	bool accept_paused;
+	uint64_t accept_paused_us;     /* last time; 0: never */
 	struct event *accept_retry;
 
 	struct event *channel_event;
@@ -106,6 +108,7 @@ struct proxy {
 	bool ack_owed;
 	struct worker_ref *workers;    /* ROSTER_SLOTS */
 	struct app_state *apps;        /* config->n_apps */
+	bool starved;                  /* a request in a queue wants a descriptor: pumped each turn */
 	double retry_tokens;           /* budget of second sends; see request.c */
 
 	struct deadline_class head_wait, idle_wait, body_wait, stall_wait, linger_wait, tunnel_wait;

@@ -186,6 +186,8 @@ bool proxy_turn(struct proxy *p, int flags)
 	do {
 		resume_clients(p);
 		pacing_run(p);
+		if (UNLIKELY(p->starved))
+			queue_pump(p);
 	} while (!list_empty(&p->resumable));
 	empty_graves(p);
 	return !finished(p);

@@ -39,7 +39,7 @@ static bool has_worker(const struct proxy *p, const struct app_state *a)
 static void pump_app(struct proxy *p, struct app_state *a)
 {
 	/* Those that come back to the queue stand behind `n` and wait for the next pump. */
-	for (uint32_t n = a->n_queued; n && has_worker(p, a); n--) {
+	for (uint32_t n = a->n_queued; n && has_worker(p, a) && !p->starved; n--) {
 		struct request *r = list_entry(list_first(&a->queue), struct request, queued);
 		queue_remove(r);
 		request_retry_pick(r);
@@ -54,8 +54,13 @@ static void pump_app(struct proxy *p, struct app_state *a)
 
 void queue_pump(struct proxy *p)
 {
-	for (size_t i = 0; i < p->config->n_apps; i++)
+	bool starved = false;
+	for (size_t i = 0; i < p->config->n_apps; i++) {
+		p->starved = false;
 		pump_app(p, &p->apps[i]);
+		starved |= p->starved;
+	}
+	p->starved = starved;
 }
 
 void queue_sweep(struct proxy *p)

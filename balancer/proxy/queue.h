@@ -14,7 +14,7 @@ bool queue_push(struct request *r);
 void queue_remove(struct request *r); /* harmless when it does not wait */
 
 /* Sends on what a worker may take now, oldest first; call when the roster has
- * changed and from the sweep. */
+ * changed and from the sweep; every turn while one of them wants a descriptor. */
 void queue_pump(struct proxy *p);
 
 /* Ends what has waited too long. */

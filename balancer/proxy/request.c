@@ -191,7 +191,13 @@ static bool try_worker(struct request *r, uint16_t slot, bool hurry)
 	}
 	if (!up) {
 		enum err e = upstream_open(p, slot, &up);
-		if (e == ERR_FD_LIMIT || e == ERR_NOMEM) {
+		if (e == ERR_FD_LIMIT) { /* one comes free when another request ends */
+			r->failure = OUTCOME_NO_RESOURCES;
+			p->starved = true;
+			enter_queue(r);
+			return true;
+		}
+		if (e == ERR_NOMEM) {
 			answer_self(r, OUTCOME_NO_RESOURCES, HTTP_RULE_NONE);
 			return true;
 		}
@@ -240,7 +246,8 @@ void request_retry_pick(struct request *r)
 
 void request_on_queue_timeout(struct request *r)
 {
-	answer_self(r, OUTCOME_QUEUE_TIMEOUT, HTTP_RULE_NONE);
+	answer_self(r, r->failure == OUTCOME_NO_RESOURCES ? OUTCOME_NO_RESOURCES : OUTCOME_QUEUE_TIMEOUT,
+		    HTTP_RULE_NONE);
 }
 
 /* ---- SEND ---- */

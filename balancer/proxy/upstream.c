@@ -11,6 +11,7 @@
 #include "common/mem.h"
 
 static void on_upstream_event(evutil_socket_t fd, short what, void *arg);
+static void upstream_close(struct upstream *up);
 
 static struct worker_ref *worker_of(struct upstream *up)
 {
@@ -19,12 +20,27 @@ static struct worker_ref *worker_of(struct upstream *up)
 
 /* ---- birth ---- */
 
+/* Gives up the pooled connection that has idled longest.  False: there is none. */
+static bool pool_shed(struct proxy *p)
+{
+	for (size_t i = 0; i < p->config->n_apps; i++) {
+		struct list *first = list_first(&p->apps[i].pool_idle.waiting);
+		if (first) {
+			upstream_close(container_of(first, struct upstream, deadline.link));
+			return true;
+		}
+	}
+	return false;
+}
+
 enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
 {
 	struct worker_ref *w = &p->workers[slot];
 	int fd;
 	bool done;
 	enum err e = fd_connect(&w->address, &fd, &done);
+	if (e == ERR_FD_LIMIT && pool_shed(p))
+		e = fd_connect(&w->address, &fd, &done);
 	if (e != ERR_OK)
 		return e;
 	struct upstream *up = mem_alloc_zero(sizeof(*up));
@@ -35,6 +51,7 @@ enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
 	up->proxy = p;
 	up->slot = slot;
 	up->epoch = w->epoch;
+	p->n_upstreams++;
 	up->fresh = true;
 	w->n_fresh++;
 	list_init(&up->idle);
@@ -72,6 +89,8 @@ static void upstream_close(struct upstream *up)
 	block_give_back(&p->blocks, up->input);
 	up->input = NULL;
 	conn_close(&up->conn, &p->blocks, false);
+	p->n_upstreams--;
+	accept_room(p);
 	loop_bury(p, &up->grave, up);
 }
 

@@ -256,6 +256,7 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 		.config = &r->config, .roster = roster, .row = &tally->rows[r->row],
 		.channel = channel[1], .listeners = r->listeners, .listener_of = listener_of,
 		.n_listeners = 2, .access_log_fd = fcntl(r->log, F_DUPFD_CLOEXEC, 3),
+		.sockets_max = setup->sockets ? setup->sockets : UINT32_MAX,
 	};
 	r->proxy = proxy_new(&r->heritage);
 	proxy_start(r->proxy);

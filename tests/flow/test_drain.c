@@ -280,6 +280,29 @@ static const struct step connection_limit[] = {
 	COUNT(connections_open, 2),
 };
 
+/* The last descriptors are for what the clients that are here will ask for. */
+static const struct step descriptors_are_left[] = {
+	CONNECT(C0),
+	CONNECT(C1),
+	CONNECT(C2),
+	CONNECT(C3),
+	SEND(C3, GET("/d")),
+	SILENCE(C3),
+	COUNT(connections_open, 3),
+	COUNT(accept_paused, 1),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "\r\n\r\na"),
+	CLOSE(C1),
+	NEVER(S1), /* the pooled connection counts too */
+	CLOSE(S0),
+	EXPECT(S1, "GET /d "),
+	SEND(S1, OK(1) "d"),
+	EXPECT(C3, "\r\n\r\nd"),
+	COUNT(connections_open, 3),
+};
+
 /* Nobody comes after this process: those in the queue are its own, limit or not. */
 static const struct step shutdown_at_the_limit[] = {
 	CONNECT(C0),
@@ -505,6 +528,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(orphaned),
 	SCENARIO(reopen_without_descriptors),
 	SCENARIO(connection_limit, .setup = { .connections = 2 }),
+	SCENARIO(descriptors_are_left, .setup = { .sockets = 3 }),
 	SCENARIO(shutdown_at_the_limit, .setup = { .connections = 1 }),
 	SCENARIO(reload_at_the_limit, .setup = { .connections = 1 }),
 	SCENARIO(out_of_descriptors),

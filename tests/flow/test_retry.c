@@ -134,18 +134,65 @@ static const struct step servers_none_up[] = {
 	COUNT(requests_queued, 0),
 };
 
+/* Nothing comes free in time. */
 static const struct step no_descriptors[] = {
 	CONNECT(C0),
 	SILENCE(C0),
 	FD_LIMIT(0),
 	SEND(C0, GET("/a")),
+	SILENCE(C0),
+	COUNT(requests_queued, 1),
+	TICK(9900),
+	SILENCE(C0),
+	TICK(200),
 	EXPECT(C0, "HTTP/1.1 503 "),
+	EXPECT(C0, "proxy_internal_response"),
 	EXPECT(C0, "\r\n\r\n"),
+	EXPECT(C0, "\n\n"),
 	FD_LIMIT(-1),
 	SEND(C0, GET("/b")),
 	EXPECT(S0, "GET /b "),
 	SEND(S0, OK(1) "x"),
 	EXPECT(C0, "\r\n\r\nx"),
+};
+
+/* The request waits for the connection of another one, and gets it. */
+static const struct step waits_for_a_descriptor[] = {
+	CONNECT(C0),
+	CONNECT(C1),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	FD_LIMIT(0),
+	SEND(C1, POST("/b", 1) "b"),
+	SILENCE(C1),
+	COUNT(requests_queued, 1),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "\r\n\r\na"),
+	EXPECT(S0, "POST /b "),
+	COUNT(requests_queued, 0),
+	FD_LIMIT(-1),
+	SEND(S0, OK(1) "b"),
+	EXPECT(C1, "\r\n\r\nb"),
+};
+
+/* A pooled connection to one worker gives way to one to another. */
+static const struct step pool_gives_way[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	EXPECT(S0, "\r\n\r\n"),
+	AT(S0, 0),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "\r\n\r\na"),
+	SILENCE(S0),
+	FD_LIMIT(0),
+	SEND(C0, GET("/b")),
+	ENDS(S0),
+	FD_LIMIT(-1),
+	EXPECT(S1, "GET /b "),
+	AT(S1, 1),
+	SEND(S1, OK(1) "b"),
+	EXPECT(C0, "\r\n\r\nb"),
 };
 
 /* ---- the queue ---- */
@@ -448,6 +495,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(servers_all_silent, .setup = { .workers = 5, .servers = true }),
 	SCENARIO(servers_none_up, .setup = { .servers = true }),
 	SCENARIO(no_descriptors),
+	SCENARIO(waits_for_a_descriptor, .setup = { .workers = 1 }),
+	SCENARIO(pool_gives_way),
 	SCENARIO(waits_for_a_worker),
 	SCENARIO(queue_full, .setup = { .queue = 1 }),
 	SCENARIO(queue_timeout),
