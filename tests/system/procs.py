@@ -86,6 +86,13 @@ def cpu_seconds(pid):
 	return int(read(f'/proc/{pid}/schedstat').split()[0]) / 1e9
 
 
+def cpu_share(pid, seconds):
+	"""CPU time that a process uses in that time from now, as a share of it."""
+	before, began = cpu_seconds(pid), time.monotonic()
+	time.sleep(seconds)  # this is the measurement
+	return (cpu_seconds(pid) - before) / (time.monotonic() - began)
+
+
 def descriptors(pid):
 	"""{fd: what it is}, as /proc names it."""
 	found = {}

@@ -1,7 +1,5 @@
 """Thousands of idle keep-alive connections: they cost next to nothing, get in
 nobody's way, and are served when they speak again."""
-import time
-
 import pytest
 
 import procs
@@ -13,13 +11,6 @@ pytestmark = pytest.mark.load
 CONNECTIONS = 10_000
 BYTES_EACH = 500
 LOAD_SECONDS = 2 if QUICK else 3
-
-
-def cpu_share(pid, seconds):
-	"""CPU time of a process in that time from now, as a share of it."""
-	before, began = procs.cpu_seconds(pid), time.monotonic()
-	time.sleep(seconds)  # this is the measurement
-	return (procs.cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 
 def test_ten_thousand_idle_connections(drover, crowd, wrk, record_property):
@@ -35,7 +26,7 @@ def test_ten_thousand_idle_connections(drover, crowd, wrk, record_property):
 	many.grow(CONNECTIONS)
 	idle = procs.memory_kib(balancer)
 	each = (idle - before) * 1024 / CONNECTIONS
-	cpu = cpu_share(balancer, 2)
+	cpu = procs.cpu_share(balancer, 2)
 
 	load = wrk(drover.url('/instance'), LOAD_SECONDS).result()
 	load.nothing_lost()
