@@ -29,14 +29,14 @@ enum state {
 	ST_EXT_PAIR,  /* behind a backslash in quotes */
 	ST_EXT_END,   /* behind the closing quote */
 	ST_SIZE_LF,
-	ST_DATA,
 	ST_DATA_CR,
 	ST_DATA_LF,
+	ST_LAST_LF,
+	ST_DATA, /* from here on bytes come in runs */
 	ST_LINE,
 	ST_NAME,
 	ST_VALUE,
 	ST_LINE_LF,
-	ST_LAST_LF,
 };
 
 #define SIZE_DIGITS_MAX 16
@@ -197,7 +197,7 @@ static enum http_rule trailer_byte(struct http_body *b, char c)
 	}
 }
 
-/* One byte of framing; never called in ST_DATA. */
+/* One byte of framing; never called in ST_DATA and the states behind it. */
 static enum http_rule frame_byte(struct http_body *b, char c)
 {
 	b->frame_bytes++;
@@ -217,10 +217,9 @@ static enum http_rule frame_byte(struct http_body *b, char c)
 	case ST_DATA_LF:
 		b->state = ST_SIZE;
 		return c == '\n' ? HTTP_RULE_NONE : HTTP_RULE_CHUNK_END;
-	case ST_LAST_LF:
+	default: /* ST_LAST_LF */
 		b->ended = c == '\n';
 		return c == '\n' ? HTTP_RULE_NONE : HTTP_RULE_BARE_CR;
-	default: return trailer_byte(b, c);
 	}
 }
 
@@ -237,16 +236,48 @@ static enum http_body_step payload(struct http_body *b, const char *p, size_t at
 	return HTTP_BODY_DATA;
 }
 
+/* The lines of the trailer section at p[*at..n); the empty line at its end is not among
+ * them.  MORE: nothing to give. */
+static enum http_body_step trailers(struct http_body *b, const char *p, size_t *at, size_t n,
+				    struct slice *ret_data, enum http_rule *ret_rule)
+{
+	size_t begin = *at, i = begin;
+
+	for (; i < n && b->state != ST_LAST_LF; i++) {
+		b->frame_bytes++;
+		enum http_rule rule = trailer_byte(b, p[i]);
+		if (rule != HTTP_RULE_NONE) {
+			*at = i;
+			*ret_rule = rule;
+			return HTTP_BODY_BAD;
+		}
+	}
+	size_t end = b->state == ST_LAST_LF ? i - 1 : i;
+	*at = i;
+	if (end == begin || !b->give_trailers)
+		return HTTP_BODY_MORE;
+	*ret_data = (struct slice){ p + begin, end - begin };
+	return HTTP_BODY_TRAILERS;
+}
+
 static enum http_body_step read_chunked(struct http_body *b, const char *p, size_t n,
 					size_t *ret_used, struct slice *ret_data,
 					enum http_rule *ret_rule)
 {
+	enum http_body_step step;
+
 	for (size_t i = 0; i < n; i++) {
 		if (b->state == ST_DATA) {
-			enum http_body_step step = payload(b, p, i, n, ret_used, ret_data);
+			step = payload(b, p, i, n, ret_used, ret_data);
 			if (b->left == 0)
 				b->state = ST_DATA_CR;
 			return step;
+		}
+		if (UNLIKELY(b->state > ST_DATA)) {
+			step = trailers(b, p, &i, n, ret_data, ret_rule);
+			*ret_used = i;
+			if (step != HTTP_BODY_MORE || i == n)
+				return step;
 		}
 		enum http_rule rule = frame_byte(b, p[i]);
 		if (UNLIKELY(rule != HTTP_RULE_NONE)) {

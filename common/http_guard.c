@@ -30,6 +30,7 @@ static void drop_named(struct http_head *h, struct slice name)
 {
 	if (http_field_table[http_field_find(name)].flags & (HTTP_FF_KEEP | HTTP_FF_HOP))
 		return; /* must stay, or goes anyway */
+	h->names_fields = true;
 	for (uint32_t i = 0; i < h->n_fields; i++) {
 		if (slice_ieq(h->fields[i].name, name))
 			h->fields[i].drop = true;
@@ -70,6 +71,15 @@ static void read_expect(struct facts *facts, struct slice value)
 	}
 }
 
+/* RFC 9110 10.1.4 */
+static void read_te(struct http_head *h, struct slice value)
+{
+	struct slice item;
+
+	while (slice_next_item(&value, &item))
+		h->takes_trailers |= slice_ieq(item, SLICE("trailers"));
+}
+
 /* RFC 9110 7.8.  A tunnel of HTTP/2 ("h2c", withdrawn by RFC 9113 3.1) would carry
  * requests past everything that is checked and routed here. */
 static void read_upgrade(struct facts *facts, struct slice value)
@@ -101,6 +111,7 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 {
 	bool has_connection = false;
 
+	h->takes_trailers = h->names_fields = false;
 	for (uint32_t i = 0; i < h->n_fields; i++) {
 		struct http_field *f = &h->fields[i];
 		f->drop = http_field_table[f->id].flags & HTTP_FF_HOP;
@@ -118,6 +129,7 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 			facts->te = f;
 			facts->n_te++;
 			break;
+		case HTTP_F_TE: read_te(h, f->value); break;
 		case HTTP_F_UPGRADE: read_upgrade(facts, f->value); break;
 		case HTTP_F_EXPECT:
 			facts->n_expect++;

@@ -95,6 +95,8 @@ struct http_head {
 	bool upgrade;    /* Connection: upgrade, and an Upgrade field that names anything but
 				  * another HTTP: a request may become a tunnel */
 	bool expect_continue; /* Expect: 100-continue, and a body is announced */
+	bool takes_trailers;  /* TE: trailers (RFC 9110 10.1.4) */
+	bool names_fields;    /* Connection names fields that drover has no row for */
 	uint32_t head_bytes;  /* bytes of the buffer that the head took, its empty line included */
 	uint32_t n_fields;
 	struct http_field fields[HTTP_FIELDS_MAX];

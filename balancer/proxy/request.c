@@ -112,6 +112,8 @@ struct request *request_new(struct client *c, char *rest, size_t n_rest, size_t 
 	r->upgrade = h->upgrade;
 	r->body_held = true;
 	stream_init(&r->to_worker, h->framing, h->length, p->limits.body_bytes, h->framing);
+	if (!h->names_fields) /* one of the trailers might be among them */
+		stream_pass_trailers(&r->to_worker, &p->blocks);
 	c->request = r;
 	c->state = CLIENT_REQUEST;
 	tally_inc(p->row, COUNTER_requests);
@@ -490,6 +492,8 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 	r->close = !r->keep_alive || out == HTTP_BODY_CLOSE || p->drain != DRAIN_NONE ||
 		   r->client->eof || (unread && h->status >= 300);
 	stream_init(&r->to_client, h->framing, h->length, 0, out);
+	if (!h->names_fields)
+		stream_pass_trailers(&r->to_client, &p->blocks);
 	pick_answered(p, r->upstream->slot);
 	upstream_answered(r->upstream, h->keep_alive);
 
@@ -776,6 +780,8 @@ static void finish(struct request *r, enum outcome outcome)
 	access_log_request(&p->access_log, r);
 	tally_dec(p->row, COUNTER_requests_in_flight);
 	block_give_back(&p->blocks, r->head);
+	stream_fini(&r->to_worker);
+	stream_fini(&r->to_client);
 	c->request = NULL;
 	bool close = r->close || unread;
 	mem_free(r);

@@ -182,6 +182,8 @@ enum err rewrite_request(struct client *c, const struct http_head *h, struct blo
 	}
 	if (h->upgrade)
 		put_upgrade(&o, h);
+	else if (h->takes_trailers && h->minor >= 1)
+		http_out_text(&o, "Connection: TE\r\nTE: trailers\r\n"); /* we pass them on */
 	http_out_text(&o, "\r\n");
 	if (o.full) {
 		block_give_back(&p->blocks, b);
@@ -196,6 +198,7 @@ enum err rewrite_request(struct client *c, const struct http_head *h, struct blo
 void rewrite_reply(const struct request *r, const struct http_head *h, struct http_out *o)
 {
 	bool interim = h->status < 200;
+	bool trailers_go = r->to_client.out_framing == HTTP_BODY_CHUNKED || r->method == HTTP_M_HEAD;
 	http_out_text(o, "HTTP/1.1 ");
 	http_out_u64(o, h->status);
 	http_out_text(o, " ");
@@ -203,7 +206,8 @@ void rewrite_reply(const struct request *r, const struct http_head *h, struct ht
 	http_out_text(o, "\r\n");
 	for (uint32_t i = 0; i < h->n_fields; i++) {
 		const struct http_field *f = &h->fields[i];
-		if (f->drop || f->id == HTTP_F_CONTENT_LENGTH || f->id == HTTP_F_TRANSFER_ENCODING)
+		if (f->drop || f->id == HTTP_F_CONTENT_LENGTH || f->id == HTTP_F_TRANSFER_ENCODING ||
+		    (f->id == HTTP_F_TRAILER && !trailers_go))
 			continue;
 		http_out_field(o, f->name, f->value);
 	}

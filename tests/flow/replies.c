@@ -33,13 +33,22 @@ static size_t chunked(const char *p, size_t n, bool *ret_bad)
 		at = (size_t)(line_end - p) + 2;
 		if (n - at < size + 2)
 			return 0;
+		if (size == 0) { /* trailers, then an empty line */
+			const char *end = p + at;
+			while (end < p + n && (end[0] != '\r' || end[1] != '\n')) {
+				const char *crlf = strstr(end, "\r\n");
+				*ret_bad = crlf && !memchr(end, ':', (size_t)(crlf - end));
+				if (!crlf || *ret_bad)
+					return 0;
+				end = crlf + 2;
+			}
+			return end < p + n ? (size_t)(end - p) + 2 : 0;
+		}
 		at += size;
 		*ret_bad = memcmp(p + at, "\r\n", 2) != 0;
 		if (*ret_bad)
 			return 0;
 		at += 2;
-		if (size == 0)
-			return at;
 	}
 }
 

@@ -137,6 +137,23 @@ def test_trailers_and_chunk_extensions_are_read(drover, peer):
 	assert p.requests[0].body == b'hello world'
 
 
+def test_trailers_are_passed_on(drover, peer):
+	def script(c, r):
+		c.send(b'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n'
+		       b'2\r\nok\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\n\r\n')
+		got.append(list(c.trailers))
+	got = []
+	before_a_peer(drover, peer, script)
+	with drover.connect() as c:
+		c.send(b'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n'
+		       b'5\r\nhello\r\n0\r\nX-Sum: 2\r\nX-Forwarded-For: 9.9.9.9\r\nHost: y\r\n\r\n')
+		r = c.reply()
+		assert (r.status, r.body, c.trailers) == (200, b'ok', [('X-Sum', '1')])
+		assert got[-1] == [('X-Sum', '2')]
+		r = c.ask(version='HTTP/1.0')
+		assert (r.status, r.body, r.get('Trailer')) == (200, b'ok', None), 'no chunks, no trailers'
+
+
 def test_reply_before_the_body_has_ended(running):
 	"""The worker answers and is done; the client is still sending."""
 	with running.connect() as c:

@@ -86,6 +86,7 @@ class Stream:
 
 	def __init__(self, sock, timeout=15.0):
 		self.sock, self.timeout, self.buffer = sock, timeout, b''
+		self.trailers = []  # of the last chunked body that was read
 		sock.settimeout(timeout)
 
 	def close(self):
@@ -182,10 +183,12 @@ class Stream:
 				yield data
 			if self.read_exactly(2) != b'\r\n':
 				raise WireError('chunk data not followed by CRLF')
+		self.trailers = []
 		while (line := self.read_until(b'\r\n')) != b'\r\n':
-			name, colon, _ = line.partition(b':')
+			name, colon, value = line.partition(b':')
 			if not colon or not TOKEN.match(name):
 				raise WireError(f'malformed trailer {line!r}')
+			self.trailers.append((name.decode(), value.strip().decode('latin-1')))
 
 	def exactly(self, n):
 		"""The same for a body of `n` bytes."""

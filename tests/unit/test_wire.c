@@ -9,7 +9,8 @@
  *
  * ACCEPTED lists what is to be compared; a value runs up to the next space, with
  * the escapes of the bytes.  The body behind the head is read too: its payload is
- * `body`, `end` says whether it ended, `rest` is what follows it.  A body that is
+ * `body`, `trailers` is what of its trailer section is passed on, `end` says
+ * whether it ended, `rest` is what follows it.  A body that is
  * refused refuses the message.
  *
  * Each message is also fed byte by byte and cut in two at every offset, from
@@ -22,6 +23,7 @@
 
 #include "common/http_body.h"
 #include "common/http_parse.h"
+#include "common/http_trailers.h"
 
 #define CASES_MAX 512
 #define WIRE_MAX (128 * 1024)
@@ -250,15 +252,15 @@ struct reader {
 	const struct wire_case *wc;
 	bool whole;
 	struct http_body body;
-	char *payload;
-	size_t payload_n, used; /* used: bytes of the message behind us */
+	char *payload, *trailers;
+	size_t payload_n, trailers_n, used; /* used: bytes of the message behind us */
 };
 
 static void read_body(struct reader *r, struct outcome *o, const char *p, size_t n)
 {
 	enum http_body_step step = HTTP_BODY_DATA;
 
-	while (step == HTTP_BODY_DATA) {
+	while (step == HTTP_BODY_DATA || step == HTTP_BODY_TRAILERS) {
 		size_t used = 0;
 		struct slice data = { NULL, 0 };
 		step = http_body_read(&r->body, p, n, &used, &data, &o->rule);
@@ -267,6 +269,10 @@ static void read_body(struct reader *r, struct outcome *o, const char *p, size_t
 			assert_true(data.n > 0 && data.p >= p && data.p + data.n == p + used);
 			memcpy(r->payload + r->payload_n, data.p, data.n);
 			r->payload_n += data.n;
+		} else if (step == HTTP_BODY_TRAILERS) {
+			assert_true(data.n > 0 && data.p >= p && data.p + data.n <= p + used);
+			memcpy(r->trailers + r->trailers_n, data.p, data.n);
+			r->trailers_n += data.n;
 		}
 		p += used;
 		n -= used;
@@ -307,6 +313,7 @@ static void feed(struct reader *r, struct outcome *o, size_t before, size_t n)
 		put_head(o, &head);
 		http_body_init(&r->body, (enum http_framing)head.framing, head.length,
 			       wc->limits.body_bytes);
+		r->body.give_trailers = true;
 		read_body(r, o, exact + r->used, n - r->used);
 	}
 	free(exact);
@@ -315,10 +322,10 @@ static void feed(struct reader *r, struct outcome *o, size_t before, size_t n)
 /* Feeds the message in pieces: up to `cut`, then `step` bytes at a time (0: all). */
 static void judge(const struct wire_case *wc, size_t cut, size_t step, struct outcome *o)
 {
-	struct reader r = { .wc = wc, .payload = malloc(WIRE_MAX) };
+	struct reader r = { .wc = wc, .payload = malloc(WIRE_MAX), .trailers = malloc(WIRE_MAX) };
 	size_t n = cut, before = 0;
 
-	assert_non_null(r.payload);
+	assert_true(r.payload && r.trailers);
 	o->verdict = HTTP_PARTIAL;
 	o->rule = HTTP_RULE_NONE;
 	o->n = o->n_values = 0;
@@ -331,10 +338,14 @@ static void judge(const struct wire_case *wc, size_t cut, size_t step, struct ou
 	}
 	if (o->verdict == HTTP_WHOLE) {
 		put(o, "body", (struct slice){ r.payload, r.payload_n });
+		if (r.body.ended)
+			r.trailers_n = http_trailers_filter(r.trailers, r.trailers_n);
+		put(o, "trailers", (struct slice){ r.trailers, r.trailers_n });
 		put_bool(o, "end", r.body.ended);
 		put(o, "rest", (struct slice){ wc->wire + r.used, wc->n - r.used });
 	}
 	free(r.payload);
+	free(r.trailers);
 }
 
 static bool same(const struct outcome *a, const struct outcome *b)
