@@ -86,6 +86,7 @@ struct config {
 	uint64_t timeout_response_ms, timeout_tunnel_ms;
 
 	uint64_t limit_head_bytes, limit_body_bytes, limit_uri_bytes; /* body: 0 = none */
+	uint64_t limit_min_rate;        /* bytes per second of a head or body; 0 = none */
 	uint32_t limit_headers;
 	uint32_t limit_connections;     /* open client connections, per balancer; 0 = none */
 

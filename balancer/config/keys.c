@@ -14,6 +14,7 @@
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
 #define KIB 1024ull
+#define MIB (1ull << 20)
 #define TIB (1ull << 40)
 
 #define TABLE(rows) .keys = (rows), .n = ARRAY_LEN(rows)
@@ -227,7 +228,8 @@ static const struct key timeouts_rows[] = {
 	{ "body", VALUE_MS, AT(timeout_body_ms), "30s", 10, DAY,
 	  .help = "Longest silence while a body is on its way, in either direction." },
 	{ "idle", VALUE_MS, AT(timeout_idle_ms), "75s", 10, DAY,
-	  .help = "A client connection is closed after this time between two requests." },
+	  .help = "A client connection is closed after this time between two requests; and, cut, "
+		  "when for this time it takes nothing of a reply that waits for it." },
 	{ "connect", VALUE_MS, AT(timeout_connect_ms), "2s", 10, HOUR,
 	  .help = "Longest wait for a connection to a worker; then another worker is tried." },
 	{ "response", VALUE_MS, AT(timeout_response_ms), "60s", 10, DAY,
@@ -251,6 +253,12 @@ static const struct key limits_rows[] = {
 	  .help = "Body of a request; more is answered 413. 0: no limit." },
 	{ "uri", VALUE_BYTES, AT(limit_uri_bytes), "8KiB", 64, 64 * KIB,
 	  .help = "Target of a request; longer ones are answered 414." },
+	{ "min_rate", VALUE_BYTES, AT(limit_min_rate), "240B", 0, MIB,
+	  .help = "Bytes per second that a request has to come at, on average; slower ones are "
+		  "answered 408. A body may first take as long as `timeouts.body`, a head half of "
+		  "`timeouts.head` (and never more than all of it). Only the time in which drover "
+		  "waits for the client counts, not that in which the worker keeps it waiting; and "
+		  "none once the reply has begun. 0: no limit." },
 	{ "connections", VALUE_COUNT, AT(limit_connections), "0", 0, 10000000,
 	  .help = "Open client connections per balancer. 0: as many as descriptors allow." },
 };

@@ -15,6 +15,7 @@
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/reply.h"
 #include "balancer/proxy/request.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/http_parse.h"
 #include "common/mem.h"
@@ -183,6 +184,17 @@ static bool keep_input(struct client *c, char *p, size_t n, bool in_input)
 	return block_append(&c->proxy->blocks, &c->input, (struct slice){ p, n }) == ERR_OK;
 }
 
+/* limits.min_rate, of which half of timeouts.head is spared. */
+static bool head_too_slow(const struct client *c, size_t n)
+{
+	uint64_t rate = c->proxy->config->limit_min_rate;
+	uint64_t whole_us = c->proxy->head_wait.length_us;
+	if (!rate)
+		return false;
+	uint64_t took_us = clock_now_us() + whole_us - c->deadline.due_us;
+	return took_us > whole_us / 2 + n * 1000000 / rate;
+}
+
 static void on_partial(struct client *c, char *p, size_t n, bool in_input)
 {
 	if (n == 0)
@@ -195,6 +207,8 @@ static void on_partial(struct client *c, char *p, size_t n, bool in_input)
 	if (c->state == CLIENT_IDLE) {
 		set_state(c, CLIENT_HEAD);
 		deadline_start(&c->deadline, &c->proxy->head_wait);
+	} else if (head_too_slow(c, n)) {
+		refuse(c, OUTCOME_HEAD_TIMEOUT, HTTP_RULE_NONE, block_slice(c->input));
 	}
 }
 

@@ -291,6 +291,29 @@ static bool send_head(struct request *r, struct upstream *up)
 	return true;
 }
 
+/* Counts the time in which nothing but the client holds up its body. */
+static void note_owing(struct request *r, bool owing)
+{
+	if (owing && !r->owing_since_us) {
+		r->owing_since_us = clock_now_us();
+	} else if (!owing && r->owing_since_us) {
+		r->owed_us += clock_now_us() - r->owing_since_us;
+		r->owing_since_us = 0;
+	}
+}
+
+/* limits.min_rate, of which timeouts.body is spared. */
+static bool body_too_slow(const struct request *r)
+{
+	const struct config *cfg = r->proxy->config;
+	if (!cfg->limit_min_rate || !r->owing_since_us)
+		return false;
+	uint64_t owed_ms = (r->owed_us + clock_now_us() - r->owing_since_us) / 1000;
+	return owed_ms > cfg->timeout_body_ms &&
+	       (owed_ms - cfg->timeout_body_ms) * cfg->limit_min_rate / 1000 >
+		       r->to_worker.in.data_bytes;
+}
+
 /* Whose clock runs: that of each side that has to act next.  Call after any
  * progress; there is no state between SEND and DONE in which no clock runs. */
 static void set_clocks(struct request *r)
@@ -299,6 +322,7 @@ static void set_clocks(struct request *r)
 	struct upstream *up = r->upstream;
 	bool behind = c->conn.out.bytes > 0;
 	bool owing = !stream_ended(&r->to_worker) && !up->conn.out.bytes && !up->conn.broken;
+	note_owing(r, owing);
 	if (behind)
 		client_await_writable(c);
 	else if (owing)
@@ -356,6 +380,10 @@ size_t request_on_client_bytes(struct request *r, char *p, size_t n)
 	stream_decode(&r->to_worker, p, n, &piece);
 	if (piece.rule != HTTP_RULE_NONE) {
 		answer_self(r, OUTCOME_REFUSED, piece.rule);
+		return n;
+	}
+	if (!piece.ended && r->state == REQ_SEND && body_too_slow(r)) {
+		answer_self(r, OUTCOME_BODY_TIMEOUT, HTTP_RULE_NONE);
 		return n;
 	}
 	r->body_held = false;
@@ -657,6 +685,7 @@ static void attempt_failed(struct request *r, enum outcome why)
 	if (!stream_ended(&r->to_worker))
 		client_read_off(r->client);
 	deadline_stop(&r->client->deadline);
+	note_owing(r, false);
 	go(r, REQ_PICK);
 	pick_worker(r);
 }

@@ -36,6 +36,8 @@ struct request {
 	uint64_t waits_us;          /* since when, in WAIT */
 	struct list queued;         /* in app->queue while QUEUE, in worker_ref.waiting while WAIT */
 	uint64_t started_us;
+	uint64_t owing_since_us;    /* the client's turn to send its body came then; 0: it is not */
+	uint64_t owed_us;           /* how long such turns took before */
 	uint64_t queued_us;         /* when its wait began; 0: none since it was last sent */
 
 	uint8_t state;              /* enum request_state */

@@ -198,7 +198,7 @@ static void make_config(struct rig *r)
 		.timeout_head_ms = 10000, .timeout_body_ms = 30000, .timeout_idle_ms = 75000,
 		.timeout_connect_ms = 2000, .timeout_response_ms = 60000, .timeout_tunnel_ms = 3600000,
 		.limit_head_bytes = OR(s->head_bytes, 16384), .limit_uri_bytes = 8192,
-		.limit_headers = 100, .limit_body_bytes = s->body_bytes,
+		.limit_headers = 100, .limit_body_bytes = s->body_bytes, .limit_min_rate = s->min_rate,
 		.limit_connections = s->connections,
 		.shutdown_soft_ms = 5000, .shutdown_hard_ms = 10000,
 		.log_format = s->log_json ? LOG_FORMAT_JSON : LOG_FORMAT_COMBINED,

@@ -31,6 +31,7 @@ struct rig_setup {
 	uint32_t queue;        /* 8 */
 	uint32_t idle;         /* pooled connections per worker: 4 */
 	uint64_t body_bytes;   /* limits.body */
+	uint64_t min_rate;     /* limits.min_rate */
 	uint32_t head_bytes;   /* limits.head */
 };
 

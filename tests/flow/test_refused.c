@@ -100,6 +100,103 @@ static const struct step bodies[] = {
 	ERROR_LOG(0, "bad reply"),
 };
 
+/* ---- too slow ---- */
+
+#define DRIP(ms) SEND(C0, "a"), SILENCE(C0), TICK(ms)
+
+/* Half of timeouts.head, and a second for each 10 bytes. */
+static const struct step slow_head[] = {
+	CONNECT(C0),
+	SEND(C0, "GET /a HTT"),
+	SILENCE(C0),
+	TICK(5000),
+	SEND(C0, "P/1.1\r\nX: "),
+	SILENCE(C0),
+	TICK(1500),
+	SEND(C0, "a"),
+	SILENCE(C0),
+	TICK(1000),
+	SEND(C0, "a"),
+	EXPECT(C0, "HTTP/1.1 408 "),
+	LOG("] \"GET /a HTTP/1.1\" 408 "),
+};
+
+/* All of timeouts.body, and a second for each 10 bytes. */
+static const struct step slow_body[] = {
+	CONNECT(C0),
+	SEND(C0, POST("/p1", 100) "12345678"),
+	EXPECT(S0, "\r\n\r\n12345678"),
+	DRIP(15000),
+	DRIP(15000),
+	DRIP(1050), /* 11 bytes in 31.05 s */
+	DRIP(1000),
+	SEND(C0, "a"),
+	EXPECT(C0, "HTTP/1.1 408 "),
+	EXPECT(C0, "Connection: close\r\n"),
+	EXPECT(S0, "aaaa"),
+	ENDS(S0),
+	LOG("\"POST /p1 HTTP/1.1\" 408 "),
+};
+
+static const struct step slow_chunks[] = {
+	CONNECT(C0),
+	SEND(C0, POST_CHUNKED("/p1") "1\r\n1\r\n"),
+	EXPECT(S0, "\r\n\r\n1\r\n1\r\n"),
+	TICK(29000),
+	SEND(C0, "1\r\n2\r"),
+	EXPECT(S0, "1\r\n2\r\n"),
+	TICK(2000),
+	SEND(C0, "\n"),
+	EXPECT(C0, "HTTP/1.1 408 "),
+};
+
+/* Fast enough: many times longer than timeouts.body. */
+static const struct step steady_body[] = {
+	CONNECT(C0),
+	SEND(C0, POST("/p1", 500) "12345678"),
+#define SPOONFUL SEND(C0, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"), SILENCE(C0), TICK(10000)
+	SPOONFUL, SPOONFUL, SPOONFUL, SPOONFUL, TICK(10000),
+	SEND(C0, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"),
+	EXPECT(S0, "0123456789"),
+	SEND(S0, OK(1) "x"),
+	EXPECT(C0, "\r\n\r\nx"),
+};
+
+/* While the worker takes nothing nobody reads the client, whose fault it is not. */
+static const struct step slow_worker[] = {
+	CONNECT(C0),
+	SEND(C0, POST("/p1", 600001)),
+	EXPECT(S0, "\r\n\r\n"),
+	DEAF(S0),
+	FILL(C0, 600000),
+	SILENCE(C0),
+	TICK(59000),
+	SILENCE(C0),
+	HEAR(S0),
+	PATTERN(S0, 600000),
+	DEAF(S0),
+	TICK(29000),
+	SEND(C0, "x"),
+	SILENCE(C0),
+	HEAR(S0),
+	SEND(S0, OK(1) "x"),
+	EXPECT(C0, "\r\n\r\nx"),
+};
+
+/* Both talk at their leisure. */
+static const struct step slow_body_under_a_reply[] = {
+	CONNECT(C0),
+	SEND(C0, POST("/p1", 5) "1"),
+	EXPECT(S0, "\r\n\r\n1"),
+	SEND(S0, OK(5) "1"),
+	EXPECT(C0, "\r\n\r\n1"),
+	TICK(29000), SEND(C0, "2"), EXPECT(S0, "2"), SEND(S0, "2"), EXPECT(C0, "2"),
+	TICK(29000), SEND(C0, "3"), EXPECT(S0, "3"), SEND(S0, "3"), EXPECT(C0, "3"),
+	TICK(29000), SEND(C0, "4"), EXPECT(S0, "4"), SEND(S0, "4"), EXPECT(C0, "4"),
+	TICK(29000), SEND(C0, "5"), EXPECT(S0, "5"), SEND(S0, "5"), EXPECT(C0, "5"),
+	COUNT(connections_idle, 1),
+};
+
 /* ---- replies ---- */
 
 #define BAD_OK(n) "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nX: " #n "\r\n\r\n"
@@ -205,12 +302,19 @@ static const struct step extra_bytes[] = {
 };
 
 #define JSON .setup = { .log_json = true }
+#define SLOW .setup = { .min_rate = 10 }
 
 static const struct scenario scenarios[] = {
 	SCENARIO(heads),
 	SCENARIO(long_head, .setup = { .body_bytes = 10 }),
 	SCENARIO(heads_as_json, JSON),
 	SCENARIO(bodies, JSON),
+	SCENARIO(slow_head, SLOW),
+	SCENARIO(slow_body, SLOW),
+	SCENARIO(slow_chunks, SLOW),
+	SCENARIO(steady_body, SLOW),
+	SCENARIO(slow_worker, .setup = { .min_rate = 1 << 20, .unix_sockets = true }),
+	SCENARIO(slow_body_under_a_reply, SLOW),
 	SCENARIO(bad_heads, JSON),
 	SCENARIO(flood),
 	SCENARIO(switch_nobody_asked_for),

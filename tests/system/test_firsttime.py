@@ -266,7 +266,7 @@ def test_access_log_of_own_answers(drover):
 		refused = c.reply()
 	assert refused.status == 400 and refused.body
 	wait_until(lambda: f'"GET /nowhere HTTP/1.1" 404 {len(reply.body)} ' in drover.access_log(), 10, drover.access_log)
-	wait_until(lambda: f'"-" 400 {len(refused.body)} ' in drover.access_log(), 10, drover.access_log)
+	wait_until(lambda: f'"nonsense" 400 {len(refused.body)} ' in drover.access_log(), 10, drover.access_log)
 
 
 def test_time_in_the_json_log(drover):

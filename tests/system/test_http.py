@@ -1,6 +1,7 @@
 """HTTP/1.1 and 1.0 on both sides: bodies, interim replies, pipelining, old
 versions, replies cut short, timeouts."""
 import os
+import select
 import signal
 import socket
 import threading
@@ -477,3 +478,17 @@ def test_connection_limit(drover):
 	assert late.silent_for(0.3)
 	held[0].close()
 	assert late.reply().status == 200
+
+
+def test_dripping_body(drover, peer):
+	"""Never silent for long, but below limits.min_rate: 408, and the worker is free again."""
+	p = before_a_peer(drover, peer, timeouts={'body': '400ms'}, limits={'min_rate': '1KiB'})
+	with drover.connect() as c:
+		c.request('POST', '/drip', (('Content-Length', '1000'),))
+		started = time.monotonic()
+		while not select.select([c.sock], [], [], 0.05)[0] and time.monotonic() - started < 10:
+			c.send(b'x')
+		r = c.reply()
+		assert r.status == 408 and r.closes and 0.4 < time.monotonic() - started < 5
+	assert [r.target for r in p.requests] == [], 'its body was never whole'
+	assert drover.ask('POST', '/', body=b'x' * 1000).status == 200
