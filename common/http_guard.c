@@ -99,7 +99,7 @@ static bool shadows_known_field(struct slice name)
 {
 	char dashed[HTTP_FIELD_NAME_MAX];
 
-	if (name.n > sizeof(dashed) || !memchr(name.p, '_', name.n))
+	if (name.n > sizeof(dashed))
 		return false;
 	for (size_t i = 0; i < name.n; i++)
 		dashed[i] = name.p[i] == '_' ? '-' : name.p[i];
@@ -116,7 +116,7 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 		struct http_field *f = &h->fields[i];
 		f->drop = http_field_table[f->id].flags & HTTP_FF_HOP;
 		switch (f->id) {
-		case HTTP_F_OTHER: f->drop = is_request && shadows_known_field(f->name); break;
+		case HTTP_F_OTHER: f->drop = is_request && f->underscore && shadows_known_field(f->name); break;
 		case HTTP_F_HOST:
 			facts->host = f;
 			facts->n_host++;

@@ -36,16 +36,21 @@ enum http_byte_class {
 	HTTP_B_NAME = 1,   /* tchar: method or field name (RFC 9110 5.6.2) */
 	HTTP_B_TARGET = 2, /* visible ASCII without '#' */
 	HTTP_B_VALUE = 4,  /* HTAB, SP, visible ASCII, obs-text (RFC 9110 5.5) */
+	HTTP_B_UNDERSCORE = 8,
 };
 extern const uint8_t http_byte_class[256];
 
 #define HTTP_METHOD_BYTES_MAX 32 /* the longest registered one has 17 */
 
-/* Bytes of a whole head, start line to empty line, exactly `n` of them (ends in
- * CRLFCRLF): character and line rules.  HTTP_RULE_NONE when legal. */
-enum http_rule http_guard_bytes(const char *p, size_t n, bool is_request);
+/* Splits the head that begins at `p`: character and line rules for every byte, and
+ * in *h the start line's parts and the fields (name, trimmed value, id, in order,
+ * at most `fields_max`).  The bytes p[0..n) must end in LF; more than one message
+ * may stand there.  *ret_end is the head's length, its empty line included, or 0
+ * when the empty line has not come.  HTTP_RULE_NONE when all that was read is legal. */
+enum http_rule http_guard_split(struct http_head *h, const char *p, size_t n, bool is_request,
+				uint32_t fields_max, size_t *ret_end);
 
-/* The same for a head that is still coming: p[0..n) is its beginning, start line
+/* For a head that is still coming: p[0..n) is its beginning, start line
  * first, without a CRLFCRLF and with every LF behind a CR.  What can be refused
  * already is, so that garbage does not wait for a timeout.  Of the bytes below
  * `seen` only the start line is looked at again. */

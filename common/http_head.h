@@ -74,6 +74,7 @@ struct http_field {
 	struct slice name, value; /* value trimmed of OWS */
 	uint8_t id;               /* enum http_field_id */
 	bool drop;                /* not to be forwarded: hop-by-hop, or named by Connection */
+	bool underscore;          /* the name has one */
 };
 
 struct http_head {

@@ -1,16 +1,18 @@
 /* Heads in: http-parser between the two halves of the guard.  Runs in balancers
  * (requests from clients, replies from workers) and in the worker (requests).
  *
- *   find_head          the block up to CRLFCRLF; limits; what a partial head shows
- *   http_guard_bytes   every byte and line of it
- *   http_parser        splits exactly that block; callbacks fill the head
+ *   http_guard_split   every byte and line, into fields
+ *   second_reading     http_parser reads what decides the message's shape
  *   http_guard_*       what the fields mean
  *   agree              parser and guard read the same message, or it is refused
+ *   find_head          the slower way, for heads in pieces or with a body behind them:
+ *                      limits, what a partial head shows, where it ends
  *
- * The guard knows the lines of the block, so the callbacks can check that the
- * parser's fields are those lines, one after the other, none skipped: `cursor`.
+ * http_parser is shown the start line, the fields that say how long a message is and
+ * what becomes of its connection, and the empty line; not the other fields, which mean
+ * nothing to it and would cost it five times what they cost the guard.
  *
- * http-parser knows a fixed set of methods.  It is shown "POST" in place of any
+ * It knows a fixed set of methods.  It is shown "POST" in place of any
  * method that is not one of enum http_method (QUERY, PROPFIND, FOO): it reads in
  * pieces, so that costs no copy, and POST is a method without rules of its own. */
 /* Both sides have an enum of this name; theirs is not used by name. */
@@ -20,81 +22,74 @@
 
 #include "common/http_parse.h"
 
-struct parse {
-	struct http_head *head;
-	const char *begin;  /* start line */
-	const char *cursor; /* where the next field line has to begin */
-	uint32_t fields_max;
-	enum http_rule rule;
+/* The second reading of one head. */
+struct reading {
+	http_parser parser;
+	const struct http_head *head;
+	uint32_t next;         /* fields below it have been read in full */
+	const char *from, *to; /* bytes that were chosen, and not shown yet */
+	bool named;            /* the name of field `next` has been read, not its value */
 };
 
-static int refuse(struct parse *c, enum http_rule rule)
+/* Whether http_parser is shown a field.  It takes any name that begins with
+ * "Transfer-Encoding" for that field, and so may a worker that is built on it. */
+static inline bool is_shown(const struct http_field *f)
 {
-	c->rule = rule;
-	return -1;
+	static const bool known[HTTP_F_MAX] = {
+		[HTTP_F_CONNECTION] = true,     [HTTP_F_PROXY_CONNECTION] = true,
+		[HTTP_F_CONTENT_LENGTH] = true, [HTTP_F_TRANSFER_ENCODING] = true,
+		[HTTP_F_UPGRADE] = true,
+	};
+	return known[f->id] || (f->id == HTTP_F_OTHER && f->name.n > 17 &&
+				slice_istarts(f->name, SLICE("transfer-encoding")));
+}
+
+static void skip_unshown(struct reading *r)
+{
+	while (r->next < r->head->n_fields && !is_shown(&r->head->fields[r->next]))
+		r->next++;
 }
 
 static int on_url(http_parser *parser, const char *at, size_t n)
 {
-	struct parse *c = parser->data;
-	struct http_head *h = c->head;
-
-	/* " HTTP/1.x\r\n" follows, the guard has seen it there. */
-	if (at != c->begin + h->method.n + 1 || at[n] != ' ')
-		return refuse(c, HTTP_RULE_PARSER);
-	h->target = (struct slice){ at, n };
-	h->minor = (uint8_t)(at[n + 8] - '0');
-	c->cursor = at + n + 11;
-	return 0;
+	const struct reading *r = parser->data;
+	return at == r->head->target.p && n == r->head->target.n ? 0 : -1;
 }
 
 static int on_status(http_parser *parser, const char *at, size_t n)
 {
-	struct parse *c = parser->data;
-
-	if (at[n] != '\r')
-		return refuse(c, HTTP_RULE_PARSER);
-	c->head->reason = (struct slice){ at, n };
-	c->cursor = at + n + 2;
-	return 0;
+	const struct reading *r = parser->data;
+	return n == r->head->reason.n && (n == 0 || at == r->head->reason.p) ? 0 : -1;
 }
 
+/* The names and values it reads must be those of the shown fields, one after the other. */
 static int on_field(http_parser *parser, const char *at, size_t n)
 {
-	struct parse *c = parser->data;
-	struct http_head *h = c->head;
+	struct reading *r = parser->data;
+	const struct http_head *h = r->head;
 
-	if (at != c->cursor || at[n] != ':')
-		return refuse(c, HTTP_RULE_PARSER);
-	if (h->n_fields >= c->fields_max)
-		return refuse(c, HTTP_RULE_TOO_MANY_FIELDS);
-	struct http_field *f = &h->fields[h->n_fields];
-	f->name = (struct slice){ at, n };
-	f->id = (uint8_t)http_field_find(f->name);
-	c->cursor = NULL; /* its value has to come first */
+	skip_unshown(r);
+	if (r->named || r->next == h->n_fields || at != h->fields[r->next].name.p ||
+	    n != h->fields[r->next].name.n)
+		return -1;
+	r->named = true;
 	return 0;
 }
 
 static int on_value(http_parser *parser, const char *at, size_t n)
 {
-	struct parse *c = parser->data;
-	struct http_head *h = c->head;
+	struct reading *r = parser->data;
+	const struct slice want = r->head->fields[r->next].value;
 
-	if (c->cursor)
-		return refuse(c, HTTP_RULE_PARSER);
-	if (n == 0) {
-		/* Reported at the beginning of the next line. */
-		if (at[-1] != '\n')
-			return refuse(c, HTTP_RULE_PARSER);
-		c->cursor = at;
-	} else {
-		if (at[n] != '\r')
-			return refuse(c, HTTP_RULE_PARSER);
-		c->cursor = at + n + 2;
-		while (n && (at[n - 1] == ' ' || at[n - 1] == '\t'))
-			n--;
-	}
-	h->fields[h->n_fields++].value = (struct slice){ at, n };
+	if (!r->named)
+		return -1;
+	/* It leaves white space at the end, and reports an empty value where it noticed. */
+	while (n && (at[n - 1] == ' ' || at[n - 1] == '\t'))
+		n--;
+	if (n != want.n || (n && at != want.p))
+		return -1;
+	r->named = false;
+	r->next++;
 	return 0;
 }
 
@@ -114,63 +109,76 @@ static const http_parser_settings settings = {
 };
 
 /* Which rule stands behind an error of the parser. */
-static enum http_rule parser_rule(const http_parser *parser, const struct parse *c)
+static enum http_rule parser_rule(const struct reading *r)
 {
-	if (c->rule != HTTP_RULE_NONE)
-		return c->rule;
-	switch (HTTP_PARSER_ERRNO(parser)) {
+	switch (HTTP_PARSER_ERRNO(&r->parser)) {
 	case HPE_INVALID_CONTENT_LENGTH: return HTTP_RULE_LENGTH_INVALID;
 	case HPE_UNEXPECTED_CONTENT_LENGTH:
-		if (!http_head_find(c->head, HTTP_F_CONTENT_LENGTH))
-			return HTTP_RULE_PARSER;
-		if (c->cursor == NULL) /* in the middle of a field: the second length */
+		/* In the middle of a field it is the second length. */
+		if (r->named)
 			return HTTP_RULE_LENGTH_REPEATED;
-		/* It takes any name that begins with "Transfer-Encoding" for that field. */
-		return http_head_find(c->head, HTTP_F_TRANSFER_ENCODING) ? HTTP_RULE_LENGTH_AND_TE
+		return http_head_find(r->head, HTTP_F_TRANSFER_ENCODING) ? HTTP_RULE_LENGTH_AND_TE
 									 : HTTP_RULE_PARSER;
 	case HPE_INVALID_URL: return HTTP_RULE_TARGET;
 	default: return HTTP_RULE_PARSER;
 	}
 }
 
-/* Splits the guarded block p[0..n) into c->head. */
-static enum http_rule split(http_parser *parser, struct parse *c, const char *p, size_t n)
+/* Shows what was chosen.  False when it does not take it. */
+static bool show(struct reading *r)
 {
-	struct http_head *h = c->head;
-	size_t skip = 0;
+	size_t n = (size_t)(r->to - r->from);
+	return http_parser_execute(&r->parser, &settings, r->from, n) == n &&
+	       HTTP_PARSER_ERRNO(&r->parser) == HPE_OK;
+}
 
-	h->n_fields = 0;
-	parser->data = c;
+/* Chooses p[0..n): joins what was chosen before it where that ends there. */
+static bool choose(struct reading *r, const char *p, size_t n)
+{
+	if (r->to != p) {
+		if (!show(r))
+			return false;
+		r->from = p;
+	}
+	r->to = p + n;
+	return true;
+}
+
+/* http_parser reads the guarded head p[0..n). */
+static enum http_rule second_reading(struct reading *r, const struct http_head *h, const char *p,
+				     size_t n)
+{
+	bool request = h->method.n > 0;
+
+	http_parser_init(&r->parser, request ? HTTP_REQUEST : HTTP_RESPONSE);
+	r->parser.data = r;
+	r->head = h;
+	r->next = 0;
+	r->named = false;
+	r->from = p;
 	/* Our own limit has been kept; the library's, 80 KiB, is not to be a second one. */
 	if (UNLIKELY(n >= HTTP_MAX_HEADER_SIZE))
 		http_parser_set_max_header_size(UINT32_MAX);
-	if (parser->type == HTTP_REQUEST && h->method_id == HTTP_M_OTHER) {
-		skip = h->method.n;
-		(void)http_parser_execute(parser, &settings, "POST", 4);
+	if (request && h->method_id == HTTP_M_OTHER) {
+		r->from += h->method.n;
+		(void)http_parser_execute(&r->parser, &settings, "POST", 4);
 	}
-	size_t used = http_parser_execute(parser, &settings, p + skip, n - skip);
-	if (HTTP_PARSER_ERRNO(parser) != HPE_OK)
-		return parser_rule(parser, c);
-	/* The empty line, and nothing but it, is what no callback saw. */
-	if (used != n - skip || c->cursor != p + n - 2 || parser->http_major != 1)
-		return HTTP_RULE_PARSER;
-	return HTTP_RULE_NONE;
-}
-
-/* RFC 9112 6.3, twice: by the guard (in the head) and by the parser. */
-static bool agree(const http_parser *parser, const struct http_head *h)
-{
-	bool chunked = parser->flags & F_CHUNKED;
-
-	if (parser->http_minor != h->minor)
-		return false;
-	if (h->framing == HTTP_BODY_CHUNKED ? !chunked : (chunked && h->framing != HTTP_BODY_NONE))
-		return false;
-	/* UINT64_MAX is the parser's "none". */
-	if (h->has_length ? parser->content_length != h->length
-			  : (h->framing != HTTP_BODY_NONE && parser->content_length != UINT64_MAX))
-		return false;
-	return true;
+	/* The start line ends where a target's " HTTP/1.x" or the reason does. */
+	const char *end = request ? h->target.p + h->target.n + 9 : h->reason.p + h->reason.n;
+	r->to = end + 2;
+	for (uint32_t i = 0; i < h->n_fields; i++) {
+		const struct http_field *f = &h->fields[i];
+		if (!is_shown(f))
+			continue;
+		const char *line_end = memchr(f->name.p, '\n', (size_t)(p + n - f->name.p));
+		if (!choose(r, f->name.p, (size_t)(line_end + 1 - f->name.p)))
+			return parser_rule(r);
+	}
+	if (!choose(r, p + n - 2, 2) || !show(r))
+		return parser_rule(r);
+	/* Nothing of it may have been passed over. */
+	skip_unshown(r);
+	return r->next == h->n_fields && !r->named ? HTTP_RULE_NONE : HTTP_RULE_PARSER;
 }
 
 static bool same_method(const http_parser *parser, uint8_t method_id)
@@ -183,6 +191,24 @@ static bool same_method(const http_parser *parser, uint8_t method_id)
 		[HTTP_M_CONNECT] = HTTP_CONNECT, [HTTP_M_TRACE] = HTTP_TRACE,
 	};
 	return parser->method == theirs[method_id];
+}
+
+/* RFC 9112 6.3, twice: by the guard (in the head) and by the parser. */
+static bool agree(const http_parser *parser, const struct http_head *h)
+{
+	bool chunked = parser->flags & F_CHUNKED;
+
+	if (parser->http_major != 1 || parser->http_minor != h->minor)
+		return false;
+	if (h->method.n ? !same_method(parser, h->method_id) : parser->status_code != h->status)
+		return false;
+	if (h->framing == HTTP_BODY_CHUNKED ? !chunked : (chunked && h->framing != HTTP_BODY_NONE))
+		return false;
+	/* UINT64_MAX is the parser's "none". */
+	if (h->has_length ? parser->content_length != h->length
+			  : (h->framing != HTTP_BODY_NONE && parser->content_length != UINT64_MAX))
+		return false;
+	return true;
 }
 
 /* RFC 9112 2.2 asks a server to ignore one empty line before a request. */
@@ -224,85 +250,66 @@ static enum http_verdict find_head(const char *p, size_t n, size_t seen, size_t 
 	return HTTP_REFUSED;
 }
 
-static enum http_rule parse_request(struct http_head *head, const char *p, size_t n,
-				    const struct http_limits *lim)
+/* What a caller knows about the head it expects. */
+struct expected {
+	const struct http_limits *limits;
+	bool is_request;
+	uint8_t request_method; /* enum http_method; of a reply's request */
+};
+
+/* The head has been split from p[0..n): what it means, and what http_parser says. */
+static enum http_rule judge(struct http_head *head, const char *p, size_t n, const struct expected *x)
 {
-	struct parse c = { .head = head, .begin = p, .fields_max = MIN(lim->fields, HTTP_FIELDS_MAX) };
-	http_parser parser;
-	enum http_rule rule = http_guard_bytes(p, n, true);
+	struct reading reading;
+	enum http_rule rule = second_reading(&reading, head, p, n);
 
-	if (rule != HTTP_RULE_NONE)
-		return rule;
-	const char *space = memchr(p, ' ', n);
-	head->method = (struct slice){ p, space ? (size_t)(space - p) : 0 };
-	head->method_id = (uint8_t)http_method_find(head->method);
-	head->status = 0;
-	head->reason = (struct slice){ NULL, 0 };
-
-	http_parser_init(&parser, HTTP_REQUEST);
-	rule = split(&parser, &c, p, n);
 	if (rule == HTTP_RULE_NONE)
-		rule = http_guard_request(head, lim);
-	if (rule == HTTP_RULE_NONE && !(agree(&parser, head) && same_method(&parser, head->method_id)))
+		rule = x->is_request ? http_guard_request(head, x->limits)
+				     : http_guard_reply(head, x->request_method);
+	if (rule == HTTP_RULE_NONE && !agree(&reading.parser, head))
 		rule = HTTP_RULE_PARSER;
 	return rule;
 }
 
-static enum http_rule parse_reply(struct http_head *head, const char *p, size_t n,
-				  const struct http_limits *lim, uint8_t request_method)
+static enum http_verdict parse(struct http_head *head, const char *p, size_t n, size_t seen,
+			       size_t skip, const struct expected *x, enum http_rule *ret_rule)
 {
-	struct parse c = { .head = head, .begin = p, .fields_max = MIN(lim->fields, HTTP_FIELDS_MAX) };
-	http_parser parser;
-	enum http_rule rule = http_guard_bytes(p, n, false);
+	uint32_t fields_max = MIN(x->limits->fields, HTTP_FIELDS_MAX);
+	size_t end = n, used = 0;
+	enum http_rule rule = HTTP_RULE_NONE;
 
-	if (rule != HTTP_RULE_NONE)
-		return rule;
-	/* "HTTP/1.x 200" */
-	head->minor = (uint8_t)(p[7] - '0');
-	head->status = (uint16_t)((p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0'));
-	head->method = head->target = head->path = head->host = (struct slice){ NULL, 0 };
-	head->method_id = HTTP_M_OTHER;
-
-	http_parser_init(&parser, HTTP_RESPONSE);
-	rule = split(&parser, &c, p, n);
+	/* A head that came in one read, with nothing or another one behind it, is split
+	 * without looking for its end first. */
+	if (LIKELY(n > skip && seen == 0 && p[n - 1] == '\n' && n <= x->limits->head_bytes))
+		rule = http_guard_split(head, p + skip, n - skip, x->is_request, fields_max, &used);
+	if (used == 0) {
+		enum http_verdict verdict =
+			find_head(p, n, seen, skip, x->is_request, x->limits, &end, ret_rule);
+		if (verdict != HTTP_WHOLE)
+			return verdict;
+		rule = http_guard_split(head, p + skip, end - skip, x->is_request, fields_max, &used);
+	}
 	if (rule == HTTP_RULE_NONE)
-		rule = http_guard_reply(head, request_method);
-	if (rule == HTTP_RULE_NONE && !(agree(&parser, head) && parser.status_code == head->status))
-		rule = HTTP_RULE_PARSER;
-	return rule;
+		rule = used ? judge(head, p + skip, used, x) : HTTP_RULE_PARSER;
+	if (rule != HTTP_RULE_NONE) {
+		*ret_rule = rule;
+		return HTTP_REFUSED;
+	}
+	head->head_bytes = (uint32_t)(skip + used);
+	return HTTP_WHOLE;
 }
 
 enum http_verdict http_parse_request(struct http_head *head, const char *p, size_t n, size_t seen,
 				     const struct http_limits *lim, enum http_rule *ret_rule)
 {
-	size_t end, skip = leading_line(p, n);
-	enum http_verdict verdict = find_head(p, n, seen, skip, true, lim, &end, ret_rule);
-
-	if (verdict != HTTP_WHOLE)
-		return verdict;
-	enum http_rule rule = parse_request(head, p + skip, end - skip, lim);
-	if (rule != HTTP_RULE_NONE) {
-		*ret_rule = rule;
-		return HTTP_REFUSED;
-	}
-	head->head_bytes = (uint32_t)end;
-	return HTTP_WHOLE;
+	struct expected x = { lim, true, HTTP_M_OTHER };
+	return parse(head, p, n, seen, leading_line(p, n), &x, ret_rule);
 }
 
 enum http_verdict http_parse_reply(struct http_head *head, const char *p, size_t n, size_t seen,
 				   const struct http_limits *lim, uint8_t request_method,
 				   enum http_rule *ret_rule)
 {
-	size_t end;
-	enum http_verdict verdict = find_head(p, n, seen, 0, false, lim, &end, ret_rule);
-
-	if (verdict != HTTP_WHOLE)
-		return verdict;
-	enum http_rule rule = parse_reply(head, p, end, lim, request_method);
-	if (rule != HTTP_RULE_NONE) {
-		*ret_rule = rule;
-		return HTTP_REFUSED;
-	}
-	head->head_bytes = (uint32_t)end;
-	return HTTP_WHOLE;
+	struct expected x = { lim, false, request_method };
+	return parse(head, p, n, seen, 0, &x, ret_rule);
 }

@@ -123,8 +123,8 @@ static const struct bytes_row request_rows[] = {
 	{ "GET / HTTP/1\r\n\r\n", HTTP_RULE_REQUEST_LINE },
 	{ "GET / HTTP/1.\r\n\r\n", HTTP_RULE_REQUEST_LINE },
 	{ "GET / HTTP/1.1\r\r\n\r\n", HTTP_RULE_BARE_CR },
-	{ "GET / HTTP/1.1\r\n", HTTP_RULE_REQUEST_LINE }, /* not a whole head */
-	{ L "A: b\r\n", HTTP_RULE_REQUEST_LINE },
+	{ "GET / HTTP/1.1", HTTP_RULE_REQUEST_LINE }, /* no LF at the end */
+	{ L "A: b", HTTP_RULE_REQUEST_LINE },
 	{ "/ HTTP/1.1\r\n\r\n", HTTP_RULE_METHOD },
 	{ "G@T / HTTP/1.1\r\n\r\n", HTTP_RULE_METHOD },
 	{ "TRACE / HTTP/1.1\r\n\r\n", HTTP_RULE_METHOD_REFUSED },
@@ -147,7 +147,6 @@ static const struct bytes_row request_rows[] = {
 	{ L "A \t: b\r\n\r\n", HTTP_RULE_SPACE_COLON },
 	{ L "A\r\n\r\n", HTTP_RULE_NO_COLON },
 	{ L "A \r\n\r\n", HTTP_RULE_NO_COLON },
-	{ L "\r\nA: b\r\n\r\n", HTTP_RULE_NO_COLON }, /* an empty line in the middle */
 };
 #undef L
 
@@ -172,15 +171,64 @@ static const struct bytes_row reply_rows[] = {
 };
 #undef L
 
-/* From a buffer of exactly its size, so that a sanitizer sees a step too far. */
+/* From a buffer of exactly its size, so that a sanitizer sees a step too far.  What is
+ * legal must also be whole. */
 static enum http_rule guard_exact(const char *text, size_t n, bool is_request)
 {
 	char *exact = malloc(n + !n);
+	size_t end = 0;
 
 	memcpy(exact, text, n);
-	enum http_rule rule = http_guard_bytes(exact, n, is_request);
+	enum http_rule rule = http_guard_split(&head, exact, n, is_request, HTTP_FIELDS_MAX, &end);
 	free(exact);
+	if (rule == HTTP_RULE_NONE)
+		assert_int_equal(end, n);
 	return rule;
+}
+
+/* A head whose empty line has not come, and what stands behind one. */
+static void test_split_end(void **state)
+{
+	static const char text[] = "GET / HTTP/1.1\r\nA: b\r\n\r\n\n\x01\n";
+	size_t n = sizeof(text) - 1, end = 1;
+
+	(void)state;
+	for (size_t cut = 16; cut < n; cut++) {
+		if (text[cut - 1] != '\n')
+			continue;
+		assert_int_equal(http_guard_split(&head, text, cut, true, 1, &end), HTTP_RULE_NONE);
+		check_row_int(text, end, cut < 24 ? 0 : 24);
+	}
+	assert_int_equal(http_guard_split(&head, text, 24, true, 0, &end), HTTP_RULE_TOO_MANY_FIELDS);
+}
+
+/* Values of every length, with a byte of every kind at every place: they are scanned in
+ * steps of sixteen. */
+static void test_value_lengths(void **state)
+{
+	static const char bytes[] = "\t \x01\x1f\x7f\x80\xff~\n";
+	char text[128];
+
+	(void)state;
+	for (size_t n = 1; n < 50; n++) {
+		for (size_t at = 0; at < n; at++) {
+			for (size_t k = 0; k < sizeof(bytes) - 1; k++) {
+				size_t m = (size_t)sprintf(text, "GET / HTTP/1.1\r\nA:");
+				memset(text + m, 'v', n);
+				text[m + at] = bytes[k];
+				strcpy(text + m + n, "\r\n\r\n");
+				enum http_rule want = bytes[k] == '\n' ? HTTP_RULE_BARE_LF
+						      : k >= 2 && k <= 4 ? HTTP_RULE_CONTROL_BYTE
+									 : HTTP_RULE_NONE;
+				check_rule(text, guard_exact(text, m + n + 4, true), want);
+				if (want != HTTP_RULE_NONE)
+					continue;
+				bool edge = k < 2 && (at == 0 || at == n - 1);
+				check_row_int(text, head.n_fields, 1);
+				check_row_int(text, head.fields[0].value.n, n - edge);
+			}
+		}
+	}
 }
 
 static void test_bytes(void **state)
@@ -398,10 +446,12 @@ static void fill_fields(const char *text)
 	head.n_fields = 0;
 	while (rest.n) {
 		struct http_field *f = &head.fields[head.n_fields++];
+
 		const char *colon = memchr(rest.p, ':', rest.n), *end = memchr(rest.p, '\n', rest.n);
 		f->name = (struct slice){ rest.p, (size_t)(colon - rest.p) };
 		f->value = slice_trim((struct slice){ colon + 1, (size_t)(end - colon) - 1 });
 		f->id = (uint8_t)http_field_find(f->name);
+		f->underscore = memchr(f->name.p, '_', f->name.n) != NULL;
 		f->drop = true; /* to be judged, not inherited */
 		rest = (struct slice){ end + 1, rest.n - (size_t)(end + 1 - rest.p) };
 	}
@@ -567,6 +617,8 @@ int main(void)
 		cmocka_unit_test(test_field_find),
 		cmocka_unit_test(test_methods),
 		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_split_end),
+		cmocka_unit_test(test_value_lengths),
 		cmocka_unit_test(test_every_byte_everywhere),
 		cmocka_unit_test(test_partial),
 		cmocka_unit_test(test_authority),
