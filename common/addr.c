@@ -151,17 +151,34 @@ const char *addr_format(const struct addr *a, char buf[static ADDR_TEXT_MAX])
 	return buf;
 }
 
+/* Not inet_ntop(), which goes through sprintf(): this is written for every request, and
+ * was 1 % of what one costs. */
+static size_t format_v4(const uint8_t octets[static 4], char *buf)
+{
+	char *p = buf;
+
+	for (int i = 0; i < 4; i++) {
+		unsigned v = octets[i];
+		if (v >= 100)
+			*p++ = (char)('0' + v / 100);
+		if (v >= 10)
+			*p++ = (char)('0' + v / 10 % 10);
+		*p++ = (char)('0' + v % 10);
+		*p++ = '.';
+	}
+	*--p = '\0';
+	return (size_t)(p - buf);
+}
+
 size_t addr_format_host(const struct addr *a, char buf[static ADDR_TEXT_MAX])
 {
 	switch (a->sa.sa_family) {
 	case AF_INET:
-		inet_ntop(AF_INET, &a->in.sin_addr, buf, ADDR_TEXT_MAX);
-		break;
+		return format_v4((const uint8_t *)&a->in.sin_addr, buf);
 	case AF_INET6:
 		if (is_v4_mapped(a))
-			inet_ntop(AF_INET, &a->in6.sin6_addr.s6_addr[12], buf, ADDR_TEXT_MAX);
-		else
-			inet_ntop(AF_INET6, &a->in6.sin6_addr, buf, ADDR_TEXT_MAX);
+			return format_v4(&a->in6.sin6_addr.s6_addr[12], buf);
+		inet_ntop(AF_INET6, &a->in6.sin6_addr, buf, ADDR_TEXT_MAX);
 		break;
 	case AF_UNIX:
 		strcpy(buf, "unix");

@@ -13,34 +13,43 @@
 #define N HTTP_B_NAME
 #define T HTTP_B_TARGET
 #define V HTTP_B_VALUE
+#define R HTTP_B_REG_NAME
 const uint8_t http_byte_class[256] = {
 	['\t'] = V,
 	[' '] = V,
-	['!'] = N | T | V,
+	['!'] = N | T | V | R,
 	['"'] = T | V,
 	['#'] = N | V,
-	['$' ... '\''] = N | T | V,
-	['(' ... ')'] = T | V,
-	['*' ... '+'] = N | T | V,
-	[','] = T | V,
-	['-' ... '.'] = N | T | V,
+	['$'] = N | T | V | R,
+	['%'] = N | T | V,
+	['&' ... '\''] = N | T | V | R,
+	['(' ... ')'] = T | V | R,
+	['*' ... '+'] = N | T | V | R,
+	[','] = T | V | R,
+	['-' ... '.'] = N | T | V | R,
 	['/'] = T | V,
-	['0' ... '9'] = N | T | V,
-	[':' ... '@'] = T | V,
-	['A' ... 'Z'] = N | T | V,
+	['0' ... '9'] = N | T | V | R,
+	[':'] = T | V,
+	[';'] = T | V | R,
+	['<'] = T | V,
+	['='] = T | V | R,
+	['>' ... '@'] = T | V,
+	['A' ... 'Z'] = N | T | V | R,
 	['[' ... ']'] = T | V,
 	['^'] = N | T | V,
-	['_'] = N | T | V | HTTP_B_UNDERSCORE,
-	['`' ... 'z'] = N | T | V,
+	['_'] = N | T | V | R | HTTP_B_UNDERSCORE,
+	['`'] = N | T | V,
+	['a' ... 'z'] = N | T | V | R,
 	['{'] = T | V,
 	['|'] = N | T | V,
 	['}'] = T | V,
-	['~'] = N | T | V,
+	['~'] = N | T | V | R,
 	[0x80 ... 0xff] = V,
 };
 #undef N
 #undef T
 #undef V
+#undef R
 
 static inline bool is(char c, uint8_t classes)
 {

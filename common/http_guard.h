@@ -37,6 +37,7 @@ enum http_byte_class {
 	HTTP_B_TARGET = 2, /* visible ASCII without '#' */
 	HTTP_B_VALUE = 4,  /* HTAB, SP, visible ASCII, obs-text (RFC 9110 5.5) */
 	HTTP_B_UNDERSCORE = 8,
+	HTTP_B_REG_NAME = 16, /* unreserved, sub-delims (RFC 3986 3.2.2) */
 };
 extern const uint8_t http_byte_class[256];
 

@@ -2,7 +2,8 @@
  * (requests from clients, replies from workers) and in the worker (requests).
  *
  *   http_guard_split   every byte and line, into fields
- *   second_reading     http_parser reads what decides the message's shape
+ *   second_reading     http_parser reads what decides the message's shape, when a head
+ *                      says more of it than a reply's Content-Length
  *   http_guard_*       what the fields mean
  *   agree              parser and guard read the same message, or it is refused
  *   find_head          the slower way, for heads in pieces or with a body behind them:
@@ -10,7 +11,9 @@
  *
  * http_parser is shown the start line, the fields that say how long a message is and
  * what becomes of its connection, and the empty line; not the other fields, which mean
- * nothing to it and would cost it five times what they cost the guard.
+ * nothing to it and would cost it five times what they cost the guard.  A head without
+ * any such field has one length only, and so has a reply with nothing but a
+ * Content-Length: they are not shown to it at all.
  *
  * It knows a fixed set of methods.  It is shown "POST" in place of any
  * method that is not one of enum http_method (QUERY, PROPFIND, FOO): it reads in
@@ -21,6 +24,8 @@
 #undef http_method
 
 #include "common/http_parse.h"
+
+#define GUESS_BYTES 4096u /* where the end of a head is looked for first */
 
 /* The second reading of one head. */
 struct reading {
@@ -42,6 +47,16 @@ static inline bool is_shown(const struct http_field *f)
 	};
 	return known[f->id] || (f->id == HTTP_F_OTHER && f->name.n > 17 &&
 				slice_istarts(f->name, SLICE("transfer-encoding")));
+}
+
+static bool needs_second_reading(const struct http_head *h, bool is_request)
+{
+	for (uint32_t i = 0; i < h->n_fields; i++) {
+		const struct http_field *f = &h->fields[i];
+		if (is_shown(f) && (is_request || f->id != HTTP_F_CONTENT_LENGTH))
+			return true;
+	}
+	return false;
 }
 
 static void skip_unshown(struct reading *r)
@@ -253,6 +268,7 @@ static enum http_verdict find_head(const char *p, size_t n, size_t seen, size_t 
 /* What a caller knows about the head it expects. */
 struct expected {
 	const struct http_limits *limits;
+	uint32_t fields_max;
 	bool is_request;
 	uint8_t request_method; /* enum http_method; of a reply's request */
 };
@@ -261,33 +277,46 @@ struct expected {
 static enum http_rule judge(struct http_head *head, const char *p, size_t n, const struct expected *x)
 {
 	struct reading reading;
-	enum http_rule rule = second_reading(&reading, head, p, n);
+	enum http_rule rule = HTTP_RULE_NONE;
+	bool twice = needs_second_reading(head, x->is_request);
 
+	if (twice)
+		rule = second_reading(&reading, head, p, n);
 	if (rule == HTTP_RULE_NONE)
 		rule = x->is_request ? http_guard_request(head, x->limits)
 				     : http_guard_reply(head, x->request_method);
-	if (rule == HTTP_RULE_NONE && !agree(&reading.parser, head))
+	if (rule == HTTP_RULE_NONE && twice && !agree(&reading.parser, head))
 		rule = HTTP_RULE_PARSER;
 	return rule;
+}
+
+/* Most heads come whole, in one read: split without looking for their end first.  False:
+ * it is not so simple; *ret_used is its length when true. */
+static bool split_at_once(struct http_head *head, const char *p, size_t n, size_t skip,
+			  const struct expected *x, size_t *ret_used)
+{
+	n = MIN(n, MIN(x->limits->head_bytes, GUESS_BYTES));
+	const char *lf = n > skip ? memrchr(p + skip, '\n', n - skip) : NULL;
+
+	*ret_used = 0;
+	return lf && http_guard_split(head, p + skip, (size_t)(lf + 1 - p) - skip, x->is_request,
+				      x->fields_max, ret_used) == HTTP_RULE_NONE &&
+	       *ret_used;
 }
 
 static enum http_verdict parse(struct http_head *head, const char *p, size_t n, size_t seen,
 			       size_t skip, const struct expected *x, enum http_rule *ret_rule)
 {
-	uint32_t fields_max = MIN(x->limits->fields, HTTP_FIELDS_MAX);
-	size_t end = n, used = 0;
 	enum http_rule rule = HTTP_RULE_NONE;
+	size_t end, used;
 
-	/* A head that came in one read, with nothing or another one behind it, is split
-	 * without looking for its end first. */
-	if (LIKELY(n > skip && seen == 0 && p[n - 1] == '\n' && n <= x->limits->head_bytes))
-		rule = http_guard_split(head, p + skip, n - skip, x->is_request, fields_max, &used);
-	if (used == 0) {
+	if (seen || !split_at_once(head, p, n, skip, x, &used)) {
 		enum http_verdict verdict =
 			find_head(p, n, seen, skip, x->is_request, x->limits, &end, ret_rule);
 		if (verdict != HTTP_WHOLE)
 			return verdict;
-		rule = http_guard_split(head, p + skip, end - skip, x->is_request, fields_max, &used);
+		rule = http_guard_split(head, p + skip, end - skip, x->is_request, x->fields_max,
+					&used);
 	}
 	if (rule == HTTP_RULE_NONE)
 		rule = used ? judge(head, p + skip, used, x) : HTTP_RULE_PARSER;
@@ -302,7 +331,7 @@ static enum http_verdict parse(struct http_head *head, const char *p, size_t n, 
 enum http_verdict http_parse_request(struct http_head *head, const char *p, size_t n, size_t seen,
 				     const struct http_limits *lim, enum http_rule *ret_rule)
 {
-	struct expected x = { lim, true, HTTP_M_OTHER };
+	struct expected x = { lim, MIN(lim->fields, HTTP_FIELDS_MAX), true, HTTP_M_OTHER };
 	return parse(head, p, n, seen, leading_line(p, n), &x, ret_rule);
 }
 
@@ -310,6 +339,6 @@ enum http_verdict http_parse_reply(struct http_head *head, const char *p, size_t
 				   const struct http_limits *lim, uint8_t request_method,
 				   enum http_rule *ret_rule)
 {
-	struct expected x = { lim, false, request_method };
+	struct expected x = { lim, MIN(lim->fields, HTTP_FIELDS_MAX), false, request_method };
 	return parse(head, p, n, seen, 0, &x, ret_rule);
 }

@@ -14,17 +14,11 @@ static bool is_hex(char c)
 static bool reg_name_valid(struct slice s)
 {
 	for (size_t i = 0; i < s.n; i++) {
-		char c = s.p[i];
-		if ((c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') ||
-		    c == '.' || c == '-')
+		if (http_byte_class[(uint8_t)s.p[i]] & HTTP_B_REG_NAME)
 			continue;
-		if (c == '%') {
-			if (s.n - i < 3 || !is_hex(s.p[i + 1]) || !is_hex(s.p[i + 2]))
-				return false;
-			i += 2;
-		} else if (c == '\0' || !strchr("_~!$&'()*+,;=", c)) {
+		if (s.p[i] != '%' || s.n - i < 3 || !is_hex(s.p[i + 1]) || !is_hex(s.p[i + 2]))
 			return false;
-		}
+		i += 2;
 	}
 	return s.n > 0;
 }

@@ -8,6 +8,7 @@
 #include "common/fd.h"
 
 #define IOV_BATCH 16
+#define GATHER_BYTES 2048 /* pieces that are smaller together leave by the cheaper send() */
 
 void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_fn on_event,
 	       void *arg)
@@ -67,12 +68,29 @@ enum err conn_read(struct conn *c, char *buf, size_t room, size_t *ret_n)
 	}
 }
 
-/* One sendmsg.  ERR_AGAIN: the kernel takes nothing now (also while connecting). */
-static enum err send_once(struct conn *c, struct iovec *iov, int n_iov, size_t *ret_n)
+static ssize_t send_pieces(int fd, struct iovec *iov, int n_iov)
 {
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n_iov };
+	char gathered[GATHER_BYTES];
+	size_t total = 0;
+	for (int i = 0; i < n_iov; i++)
+		total += iov[i].iov_len;
+	if (total > sizeof(gathered))
+		return sendmsg(fd, &m, MSG_NOSIGNAL);
+	char *p = gathered;
+	for (int i = 0; i < n_iov; i++) {
+		memcpy(p, iov[i].iov_base, iov[i].iov_len);
+		p += iov[i].iov_len;
+	}
+	return send(fd, gathered, total, MSG_NOSIGNAL);
+}
+
+/* One write.  ERR_AGAIN: the kernel takes nothing now (also while connecting). */
+static enum err send_once(struct conn *c, struct iovec *iov, int n_iov, size_t *ret_n)
+{
 	for (;;) {
-		ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+		ssize_t n = n_iov == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+				       : send_pieces(c->fd, iov, n_iov);
 		if (n >= 0) {
 			*ret_n = (size_t)n;
 			return ERR_OK;

@@ -93,6 +93,8 @@ struct proxy {
 	struct list stirred;           /* workers whose waiting requests may go on */
 	struct list displaced;         /* requests whose worker left before they had a connection */
 	struct event *pacing_event;
+	struct list spare_requests;    /* struct request, unused */
+	uint32_t n_spare_requests;
 	struct list graves;            /* dead objects, freed between turns */
 	bool turn_open;                /* the clock was read in this turn */
 

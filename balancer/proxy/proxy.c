@@ -19,6 +19,7 @@
 #include "balancer/proxy/pacing.h"
 #include "balancer/proxy/pick.h"
 #include "balancer/proxy/queue.h"
+#include "balancer/proxy/request.h"
 #include "balancer/proxy/upstream.h"
 #include "common/clock.h"
 #include "common/contract.h"
@@ -141,6 +142,7 @@ struct proxy *proxy_new(const struct proxy_heritage *h)
 	list_init(&p->clients);
 	list_init(&p->resumable);
 	list_init(&p->graves);
+	list_init(&p->spare_requests);
 	start_waits(p);
 	start_ids(p);
 	return p;
@@ -199,6 +201,7 @@ void proxy_stop(struct proxy *p)
 	pick_stop(p);
 	pacing_stop(p);
 	empty_graves(p);
+	requests_stop(p);
 	channel_stop(p);
 	event_free(p->sweep_event);
 	event_base_free(p->base);

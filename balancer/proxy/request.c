@@ -37,6 +37,7 @@
 #define RETRY_TOKENS_MAX 4096.0
 #define RETRY_TOKENS_PER_REQUEST 0.2
 #define INTERIM_MAX 100 /* replies 1xx before the final one */
+#define SPARES_MAX 256 /* requests kept for the next ones */
 #define PICKS_MAX 32 /* connections tried for one request before it waits or gives up */
 
 static void pick_worker(struct request *r);
@@ -90,20 +91,53 @@ static void take_first_body(struct request *r, char *rest, size_t n_rest, size_t
 	}
 }
 
+/* Requests come and go with every message: a few are kept, so that the steady state
+ * does not allocate. */
+static struct request *take_request(struct proxy *p)
+{
+	struct list *spare = list_first(&p->spare_requests);
+	if (!spare)
+		return mem_alloc_zero(sizeof(struct request));
+	struct request *r = list_entry(spare, struct request, queued);
+	list_remove(spare);
+	p->n_spare_requests--;
+	memset(r, 0, sizeof(*r));
+	return r;
+}
+
+static void give_back_request(struct proxy *p, struct request *r)
+{
+	if (p->n_spare_requests >= SPARES_MAX) {
+		mem_free(r);
+		return;
+	}
+	list_push_front(&p->spare_requests, &r->queued);
+	p->n_spare_requests++;
+}
+
+void requests_stop(struct proxy *p)
+{
+	struct list *spare;
+	while ((spare = list_first(&p->spare_requests))) {
+		list_remove(spare);
+		mem_free(list_entry(spare, struct request, queued));
+	}
+}
+
 struct request *request_new(struct client *c, char *rest, size_t n_rest, size_t *ret_used)
 {
 	struct proxy *p = c->proxy;
 	const struct http_head *h = &p->request_head;
-	struct request *r = mem_alloc_zero(sizeof(*r));
+	struct request *r = take_request(p);
 	if (!r)
 		return NULL;
+	list_init(&r->queued);
 	if (rewrite_request(c, h, &r->head, &r->kept) != ERR_OK) {
-		mem_free(r);
+		give_back_request(p, r);
 		return NULL;
 	}
 	r->client = c;
 	r->proxy = p;
-	list_init(&r->queued);
 	r->started_us = clock_now_us();
 	r->method = h->method_id;
 	r->minor = h->minor;
@@ -813,7 +847,7 @@ static void finish(struct request *r, enum outcome outcome)
 	stream_fini(&r->to_client);
 	c->request = NULL;
 	bool close = r->close || unread;
-	mem_free(r);
+	give_back_request(p, r);
 	if (!caller_ends_client)
 		client_request_done(c, close, unread);
 }

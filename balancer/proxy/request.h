@@ -77,6 +77,9 @@ struct request {
 struct request *request_new(struct client *c, char *rest, size_t n_rest, size_t *ret_used);
 void request_go(struct request *r);
 
+/* Frees what is kept for requests to come. */
+void requests_stop(struct proxy *p);
+
 /* From the client side. */
 bool request_wants_bytes(const struct request *r);  /* body or tunnel: the client's bytes are ours now */
 size_t request_on_client_bytes(struct request *r, char *p, size_t n); /* returns how many were used */

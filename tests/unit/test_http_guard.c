@@ -2,6 +2,7 @@
  * one, below the parser.  Whole messages are in tests/wire. */
 #include "lib/check.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,6 +40,9 @@ static void test_byte_classes(void **state)
 		check_row_int(row, !!(http_byte_class[c] & HTTP_B_TARGET), visible && c != '#');
 		check_row_int(row, !!(http_byte_class[c] & HTTP_B_VALUE),
 			      visible || c == ' ' || c == '\t' || c >= 0x80);
+		check_row_int(row, !!(http_byte_class[c] & HTTP_B_UNDERSCORE), c == '_');
+		check_row_int(row, !!(http_byte_class[c] & HTTP_B_REG_NAME),
+			      c && c < 0x80 && (isalnum((int)c) || strchr("-._~!$&'()*+,;=", (int)c)));
 	}
 }
 
