@@ -30,14 +30,20 @@ static bool guard_request(const void *arg)
 {
 	const struct sample *s = arg;
 
-	return http_guard_bytes(s->text.p, s->text.n, true) == HTTP_RULE_NONE;
+	size_t end;
+
+	return http_guard_split(&head, s->text.p, s->text.n, true, HTTP_FIELDS_MAX, &end) ==
+	       HTTP_RULE_NONE;
 }
 
 static bool guard_reply(const void *arg)
 {
 	const struct sample *s = arg;
 
-	return http_guard_bytes(s->text.p, s->text.n, false) == HTTP_RULE_NONE;
+	size_t end;
+
+	return http_guard_split(&head, s->text.p, s->text.n, false, HTTP_FIELDS_MAX, &end) ==
+	       HTTP_RULE_NONE;
 }
 
 static bool parse_request(const void *arg)
