@@ -13,7 +13,8 @@
 struct proxy_heritage {
 	const struct config *config;     /* finished, never changed */
 	const struct roster *roster;     /* read-only from here on */
-	struct tally_row *row;           /* this process is its only writer */
+	const struct tally *tally;
+	struct tally_row *row;           /* of it; this process is its only writer */
 	int channel;                     /* SOCK_SEQPACKET to the master (common/msg.h) */
 	const int *listeners;            /* listening sockets, already listening */
 	const uint32_t *listener_of;     /* per socket: index into config->listens */

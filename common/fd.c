@@ -30,6 +30,15 @@ void fd_close(int *fd)
 	errno = saved;
 }
 
+void fd_reset(int *fd)
+{
+	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+	if (*fd >= 0)
+		setsockopt(*fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	fd_close(fd);
+}
+
 static enum err change_flag(int fd, int get, int set, int flag, bool on)
 {
 	int old = fcntl(fd, get);

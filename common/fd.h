@@ -41,6 +41,9 @@ MUST_CHECK enum err fd_connect(const struct addr *a, int *ret_fd, bool *ret_done
 MUST_CHECK enum err fd_of_pid(pid_t pid, int *ret_fd);
 MUST_CHECK enum err fd_signal_pid(int pidfd, int signo);
 
+/* Closes a TCP socket with RST instead of FIN; *fd becomes -1. */
+void fd_reset(int *fd);
+
 /* An anonymous shared segment of `bytes`, zeroed, close-on-exec, sealed against
  * resizing; *ret_map is a read-write MAP_SHARED mapping. */
 MUST_CHECK enum err fd_shared_segment(const char *name, size_t bytes, int *ret_fd, void **ret_map);

@@ -6,6 +6,9 @@
  */
 #include "balancer/board/tally.h"
 
+#include <sys/mman.h>
+#include <sys/random.h>
+
 #include "common/fd.h"
 
 const struct counter_info counter_table[COUNTER_MAX] = {
@@ -46,11 +49,19 @@ enum err tally_create(int *ret_fd, struct tally **ret_tally)
 		return e;
 	*ret_tally = map;
 	(*ret_tally)->stamp = TALLY_STAMP;
+	if (getrandom(&(*ret_tally)->seed, sizeof((*ret_tally)->seed), 0) !=
+	    (ssize_t)sizeof((*ret_tally)->seed))
+		goto no_seed;
 	return ERR_OK;
+no_seed:
+	munmap(map, sizeof(struct tally));
+	fd_close(ret_fd);
+	return ERR_SYS;
 }
 
 static void zero_row(struct tally_row *row)
 {
+	peers_clear(&row->peers);
 	atomic_store_explicit(&row->pid, 0, memory_order_relaxed);
 	for (size_t c = 0; c < COUNTER_MAX; c++)
 		put64(&row->counters[c], 0);
@@ -141,6 +152,17 @@ uint64_t tally_requests(const struct tally *t, uint32_t slot)
 	for (uint32_t i = 0; i < n; i++)
 		if (row_used(&t->rows[i]))
 			sum += get64(&t->rows[i].workers[slot].requests);
+	return sum;
+}
+
+uint64_t tally_peers(const struct tally *t, uint64_t key)
+{
+	uint64_t sum = 0;
+	uint32_t n = rows_ever_used(t);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += peers_count(&t->rows[i].peers, key);
 	return sum;
 }
 

@@ -15,13 +15,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balancer/board/peers.h"
 #include "balancer/board/roster.h"
 #include "common/base.h"
 #include "common/err.h"
 #include "common/http_guard.h"
 
 #define TALLY_ROWS 256
-#define TALLY_STAMP 0x64726f7603u
+#define TALLY_STAMP 0x64726f7604u
 
 enum counter {
 #define COUNTER(name, kind, unit, help) COUNTER_##name,
@@ -53,10 +54,12 @@ struct tally_row {
 	_Atomic uint64_t counters[COUNTER_MAX];
 	_Atomic uint64_t refusals[TALLY_SIDE_MAX][HTTP_RULE_MAX]; /* a SUM each */
 	struct tally_worker workers[ROSTER_SLOTS];
+	struct peers peers __attribute__((aligned(4096)));
 } __attribute__((aligned(4096)));
 
 struct tally {
 	uint64_t stamp;
+	uint64_t seed;              /* of peers_key() */
 	_Atomic uint32_t n_rows;    /* ever used: [0, n_rows); keeps readers off the others */
 	struct tally_row retired;
 	struct tally_row rows[TALLY_ROWS];
@@ -77,6 +80,9 @@ uint32_t tally_in_flight(const struct tally *t, uint32_t slot);
 uint64_t tally_requests(const struct tally *t, uint32_t slot); /* sent to its occupants so far */
 /* How often `rule` (a row of common/http_rules.def) refused what that side sent. */
 uint64_t tally_refusals(const struct tally *t, enum tally_side side, enum http_rule rule);
+
+/* Client connections open from the address of `key` (peers_key()), over all live rows. */
+uint64_t tally_peers(const struct tally *t, uint64_t key);
 
 /* The owner of a row; the load and the store need not be one instruction. */
 static inline void tally_add(struct tally_row *row, enum counter c, uint64_t by)

@@ -89,6 +89,7 @@ struct config {
 	uint64_t limit_min_rate;        /* bytes per second of a head or body; 0 = none */
 	uint32_t limit_headers;
 	uint32_t limit_connections;     /* open client connections, per balancer; 0 = none */
+	uint32_t limit_per_client;      /* of one address, over all balancers; 0 = none */
 
 	struct addr_block *trust;
 	size_t n_trust;

@@ -260,7 +260,16 @@ static const struct key limits_rows[] = {
 		  "waits for the client counts, not that in which the worker keeps it waiting; and "
 		  "none once the reply has begun. 0: no limit." },
 	{ "connections", VALUE_COUNT, AT(limit_connections), "0", 0, 10000000,
-	  .help = "Open client connections per balancer. 0: as many as descriptors allow." },
+	  .help = "Open client connections per balancer; at the limit further ones wait in the "
+		  "kernel's queue. The kernel spreads connections over the balancers by chance, so "
+		  "that one may be full a little before the others. 0: as many as descriptors "
+		  "allow." },
+	{ "per_client", VALUE_COUNT, AT(limit_per_client), "0", 0, 10000000,
+	  .help = "Open connections from one address (of IPv6, one /64), counted over all balancers, "
+		  "those that are draining after a reload among them; further ones are reset at "
+		  "once. Peers named in `trust` and Unix sockets are not counted. Connections that "
+		  "arrive at the same moment at K balancers may be K - 1 too many. Each balancer "
+		  "counts 64Ki addresses at most; those past that are let in. 0: no limit." },
 };
 
 static const struct key_table limits_keys = {

@@ -164,6 +164,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 	struct proxy_heritage h = {
 		.config = g->config->cfg,
 		.roster = roster,
+		.tally = m->tally,
 		.row = &m->tally->rows[row],
 		.channel = channel,
 		.listeners = s.fds,

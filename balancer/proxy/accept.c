@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "balancer/proxy/admit.h"
 #include "balancer/proxy/client.h"
 #include "balancer/proxy/loop.h"
 #include "common/clock.h"
@@ -103,10 +104,17 @@ static bool accept_one(struct proxy *p, struct listener *l)
 			return true;
 		}
 	}
+	bool counted;
+	if (!admit(p, &peer, &counted)) {
+		fd_reset(&fd);
+		return true;
+	}
 	tally_inc(p->row, COUNTER_connections_accepted);
 	fd_set_nodelay(fd);
 	uint32_t index = p->heritage->listener_of[l - p->listeners];
-	if (client_new(p, fd, &peer, index) != ERR_OK) {
+	if (client_new(p, fd, &peer, index, counted) != ERR_OK) {
+		if (counted)
+			admit_leave(p, &peer);
 		accept_pause(p, "out of memory");
 		return false;
 	}

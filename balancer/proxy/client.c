@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "balancer/proxy/access_log.h"
+#include "balancer/proxy/admit.h"
 #include "balancer/proxy/reply.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
@@ -25,7 +26,7 @@ static void take_head(struct client *c, char *p, size_t n, bool in_input);
 
 /* ---- birth and end ---- */
 
-static bool is_trusted(const struct proxy *p, const struct addr *peer)
+bool client_trusts(const struct proxy *p, const struct addr *peer)
 {
 	for (size_t i = 0; i < p->config->n_trust; i++)
 		if (addr_block_has(&p->config->trust[i], peer))
@@ -33,7 +34,8 @@ static bool is_trusted(const struct proxy *p, const struct addr *peer)
 	return false;
 }
 
-enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index)
+enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index,
+		    bool counted)
 {
 	struct client *c = mem_alloc_zero(sizeof(*c));
 	if (!c) {
@@ -42,7 +44,8 @@ enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t l
 	}
 	c->proxy = p;
 	c->listen_index = listen_index;
-	c->trusted = is_trusted(p, peer);
+	c->trusted = client_trusts(p, peer);
+	c->counted = counted;
 	memcpy(&c->peer, peer, MIN((size_t)peer->len, sizeof(c->peer)));
 	list_init(&c->resume);
 	deadline_init(&c->deadline);
@@ -101,6 +104,11 @@ void client_abort(struct client *c, bool reset)
 	block_give_back(&p->blocks, c->input);
 	c->input = NULL;
 	conn_close(&c->conn, &p->blocks, reset);
+	if (c->counted) {
+		struct addr peer;
+		client_addr(c, &peer);
+		admit_leave(p, &peer);
+	}
 	loop_bury(p, &c->grave, c);
 	accept_room(p);
 }

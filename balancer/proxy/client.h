@@ -32,6 +32,7 @@ struct client {
 	uint8_t state;             /* enum client_state */
 	bool served;               /* at least one request was answered on it */
 	bool eof;                  /* the client has sent its FIN */
+	bool counted;              /* in row->peers */
 	bool trusted;              /* its forwarding fields are believed */
 	bool linger;               /* CLOSING: unread bytes may be coming, so LINGER before the end */
 	uint32_t listen_index;     /* into config->listens */
@@ -43,8 +44,13 @@ struct client {
 	struct grave grave;
 };
 
-/* Takes an accepted socket.  On ERR_NOMEM it has been closed. */
-MUST_CHECK enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index);
+/* Takes an accepted socket, which `counted` in admit.c.  On ERR_NOMEM it has been
+ * closed, and the count is the caller's. */
+MUST_CHECK enum err client_new(struct proxy *p, int fd, const struct addr *peer,
+			       uint32_t listen_index, bool counted);
+
+/* Whether `trust` names this peer. */
+bool client_trusts(const struct proxy *p, const struct addr *peer);
 
 void client_addr(const struct client *c, struct addr *ret_addr);
 

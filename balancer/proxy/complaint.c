@@ -10,9 +10,9 @@
 
 #define LINE_BYTES_MAX 200 /* of a request line */
 
-/* Whether one more line of this kind may be written now. */
-static bool may_write(struct complaint *c)
+bool complaint_may_write(struct proxy *p, enum complaint_kind kind)
 {
+	struct complaint *c = &p->complaints[kind];
 	if (!c->since_us) {
 		c->since_us = clock_now_us();
 		c->written = c->left_out = 0;
@@ -29,6 +29,7 @@ void complaint_sweep(struct proxy *p)
 {
 	static const char *const what[COMPLAINT_MAX] = {
 		[COMPLAINT_REPLY] = "malformed replies",
+		[COMPLAINT_CONNECTION] = "connections refused",
 	};
 	for (int kind = 0; kind < COMPLAINT_MAX; kind++) {
 		struct complaint *c = &p->complaints[kind];
@@ -80,7 +81,7 @@ void complaint_reply(const struct request *r, enum http_rule rule)
 	char worker[64 + 16 + ADDR_TEXT_MAX];
 
 	tally_refused(p->row, TALLY_WORKERS, rule);
-	if (!may_write(&p->complaints[COMPLAINT_REPLY]))
+	if (!complaint_may_write(p, COMPLAINT_REPLY))
 		return;
 	name_worker(r, worker, sizeof(worker));
 	log_warn("%s: bad reply to %.*s, request id %.*s: %s (%s, %s)", worker,

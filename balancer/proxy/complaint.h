@@ -11,7 +11,7 @@
 struct proxy;
 struct request;
 
-enum complaint_kind { COMPLAINT_REPLY = 0, COMPLAINT_MAX };
+enum complaint_kind { COMPLAINT_REPLY = 0, COMPLAINT_CONNECTION, COMPLAINT_MAX };
 
 #define COMPLAINT_LINES 5           /* of a kind, written in one window */
 #define COMPLAINT_WINDOW_US 10000000
@@ -21,6 +21,9 @@ struct complaint {
 	uint64_t since_us; /* begin of the window; 0: none is open */
 	uint32_t written, left_out;
 };
+
+/* Whether one more line of this kind may be written now; the caller then does. */
+bool complaint_may_write(struct proxy *p, enum complaint_kind kind);
 
 /* A client broke `rule` (of a head, or of a body): counts it. */
 void complaint_request(struct proxy *p, enum http_rule rule);

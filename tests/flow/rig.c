@@ -199,7 +199,7 @@ static void make_config(struct rig *r)
 		.timeout_connect_ms = 2000, .timeout_response_ms = 60000, .timeout_tunnel_ms = 3600000,
 		.limit_head_bytes = OR(s->head_bytes, 16384), .limit_uri_bytes = 8192,
 		.limit_headers = 100, .limit_body_bytes = s->body_bytes, .limit_min_rate = s->min_rate,
-		.limit_connections = s->connections,
+		.limit_connections = s->connections, .limit_per_client = s->per_client,
 		.shutdown_soft_ms = 5000, .shutdown_hard_ms = 10000,
 		.log_format = s->log_json ? LOG_FORMAT_JSON : LOG_FORMAT_COMBINED,
 		.trust = &r->trust, .n_trust = s->trusting,
@@ -253,7 +253,7 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 		abort();
 	r->master = channel[0];
 	r->heritage = (struct proxy_heritage){
-		.config = &r->config, .roster = roster, .row = &tally->rows[r->row],
+		.config = &r->config, .roster = roster, .tally = tally, .row = &tally->rows[r->row],
 		.channel = channel[1], .listeners = r->listeners, .listener_of = listener_of,
 		.n_listeners = 2, .access_log_fd = fcntl(r->log, F_DUPFD_CLOEXEC, 3),
 		.sockets_max = setup->sockets ? setup->sockets : UINT32_MAX,
@@ -569,6 +569,8 @@ static void check_gauges(const struct rig *r, const char *what)
 		if (counter_table[c].kind == COUNTER_KIND_GAUGE && rig_count(r, c) != 0)
 			fail_msg("%s: gauge %s ends at %lld", what, counter_table[c].name,
 				 (long long)rig_count(r, c));
+	if (tally_peers(tally, peers_key(&front[0].address, tally->seed)) != 0)
+		fail_msg("%s: connections of gone clients are still counted", what);
 	for (unsigned i = 0; i < ROSTER_SLOTS; i++)
 		if (atomic_load(&r->heritage.row->workers[i].in_flight) != 0)
 			fail_msg("%s: in_flight of slot %u ends at %u", what, i,

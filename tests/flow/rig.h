@@ -27,6 +27,7 @@ struct rig_setup {
 	bool routed;           /* the app serves /app only */
 	bool log_json;
 	uint32_t connections;  /* limits.connections */
+	uint32_t per_client;   /* limits.per_client */
 	uint32_t sockets;      /* heritage.sockets_max; as good as unlimited */
 	uint32_t queue;        /* 8 */
 	uint32_t idle;         /* pooled connections per worker: 4 */

@@ -72,6 +72,39 @@ static const struct step heads_as_json[] = {
 	LOG("\"outcome\":\"HEAD_TIMEOUT\"}\n"),
 };
 
+/* ---- connections ---- */
+
+static const struct step one_client_many_connections[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "\r\n\r\na"),
+	CONNECT(C1),
+	SILENCE(C1),
+	CONNECT(C2),
+	BREAKS(C2),
+	COUNT(connections_open, 2),
+	COUNT(connections_refused, 1),
+	COUNT(connections_accepted, 2),
+	ERROR_LOG(1, "127.0.0.1 has 2 connections open; one more is refused (limits.per_client)"),
+	CLOSE(C1), /* makes room */
+	COUNT(connections_open, 1),
+	CONNECT(C3),
+	SEND(C3, GET("/b")),
+	EXPECT(S1, "GET /b "),
+	SEND(S1, OK(1) "b"),
+	EXPECT(C3, "\r\n\r\nb"),
+};
+
+/* Behind another proxy all clients have its address. */
+static const struct step trusted_connections[] = {
+	CONNECT(C0), SILENCE(C0),
+	CONNECT(C1), SILENCE(C1),
+	COUNT(connections_open, 2),
+	COUNT(connections_refused, 0),
+};
+
 /* ---- bodies from clients ---- */
 
 static const struct step bodies[] = {
@@ -309,6 +342,9 @@ static const struct scenario scenarios[] = {
 	SCENARIO(long_head, .setup = { .body_bytes = 10 }),
 	SCENARIO(heads_as_json, JSON),
 	SCENARIO(bodies, JSON),
+	SCENARIO(one_client_many_connections, .setup = { .per_client = 2 }),
+	SCENARIO(trusted_connections, .setup = { .per_client = 1, .trusting = true }),
+	SCENARIO(trusted_connections, .setup = { .per_client = 1, .unix_sockets = true }),
 	SCENARIO(slow_head, SLOW),
 	SCENARIO(slow_body, SLOW),
 	SCENARIO(slow_chunks, SLOW),

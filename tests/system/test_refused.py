@@ -1,5 +1,7 @@
 """What is malformed or ambiguous is refused, never passed on: from clients with
 the status that names the fault, from workers with 502."""
+import signal
+
 import pytest
 
 from peers import ok
@@ -255,3 +257,34 @@ def test_silence_is_no_request(running):
 	with pytest.raises(Closed):
 		c.reply()
 	assert running.get('/instance').status == 200
+
+
+def test_one_clients_share_of_connections(drover):
+	"""Over all balancers, exactly; a reload neither forgets nor doubles what is open."""
+	drover.start(drover.config(balancers=2, trust=[], limits={'per_client': 6}), instances=2)
+
+	def open_all(n):
+		kept, refused = [], 0
+		for _ in range(n):
+			try:
+				c = drover.connect()
+				c.request()
+				assert c.reply().status == 200
+				kept.append(c)
+			except (Closed, ConnectionError):
+				refused += 1
+		return kept, refused
+	kept = []
+	drover.wait(lambda: kept.extend(open_all(15)[0]) or len(kept) == 6, 'six, once the harness has let go of its own')
+	assert open_all(9) == ([], 9)
+	assert 'has 6 connections open; one more is refused (limits.per_client)' in drover.log()
+	kept.pop().close()
+	drover.wait(lambda: kept.extend(open_all(3)[0]) or len(kept) == 6, 'the place that came free')
+	drover.signal(signal.SIGHUP)
+	drover.wait_log('all 2 workers ready, of release 2')
+	assert open_all(5) == ([], 5), 'the old generation still has them'
+	for c in kept:
+		assert c.ask().closes and c.closed_within(5)
+	kept.clear()
+	drover.wait(lambda: kept.extend(open_all(15)[0]) or len(kept) == 6, 'their places')
+	assert open_all(5) == ([], 5)

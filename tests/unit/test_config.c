@@ -331,7 +331,7 @@ static const char whole[] =
 	"  - { host: API.Example.com, path: /v1, app: old }\n"
 	"  - app: web\n"
 	"timeouts: { head: 1s, body: 2s, idle: 3s, connect: 4s, response: 5s, tunnel: 6s }\n"
-	"limits: { head: 32KiB, headers: 200, body: 10MiB, uri: 4KiB, min_rate: 1KiB, connections: 9 }\n"
+	"limits: { head: 32KiB, headers: 200, body: 10MiB, uri: 4KiB, min_rate: 1KiB, connections: 9, per_client: 5 }\n"
 	"trust: [ 10.0.0.0/8, unix ]\n"
 	"shutdown: { lame_duck: 1s, soft: 2s, hard: 3s }\n"
 	"log: { access: off, format: json, error: e.log, level: debug }\n"
@@ -430,6 +430,7 @@ static void test_whole(void **state)
 	assert_int_equal(cfg->limit_uri_bytes, 4096);
 	assert_int_equal(cfg->limit_connections, 9);
 	assert_int_equal(cfg->limit_min_rate, 1024);
+	assert_int_equal(cfg->limit_per_client, 5);
 	assert_int_equal(cfg->n_trust, 2);
 	assert_int_equal(cfg->trust[0].bits, 8);
 	assert_int_equal(cfg->trust[1].family_unix, 1);
