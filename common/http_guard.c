@@ -111,8 +111,8 @@ static bool shadows_known_field(struct slice name)
 {
 	char dashed[HTTP_FIELD_NAME_MAX];
 
-	if (name.n > sizeof(dashed))
-		return false;
+	if (name.n > sizeof(dashed)) /* but may begin like one */
+		name.n = sizeof("x-forwarded-*") - 1;
 	for (size_t i = 0; i < name.n; i++)
 		dashed[i] = name.p[i] == '_' ? '-' : name.p[i];
 	enum http_field_id id = http_field_find((struct slice){ dashed, name.n });
