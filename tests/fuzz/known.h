@@ -1,4 +1,4 @@
-/* Where llhttp refuses and drover is right not to.  Whatever is not in this table is a
+/* Where llhttp reads otherwise and drover is right.  Whatever is not in here is a
  * finding.  (Methods that llhttp does not know are shown to it under another name: see
  * show() in fuzz_request.c.) */
 #ifndef DROVER_TESTS_FUZZ_KNOWN_H
@@ -31,6 +31,16 @@ static inline bool known_refusal(const struct reading *r, const char *p, size_t 
 					  p[r->refused_at - 1] == table[i].behind)))
 			return true;
 	}
+	return false;
+}
+
+/* Whether llhttp may end a connection that drover keeps: it obeys Proxy-Connection, which
+ * never was a field of HTTP; drover drops it (RFC 9112 C.2.2). */
+static inline bool known_close(const struct reading *r)
+{
+	for (size_t i = 0; i < r->n_fields; i++)
+		if (slice_ieq(r->fields[i].name, SLICE("proxy-connection")))
+			return true;
 	return false;
 }
 
