@@ -32,6 +32,13 @@ static bool in_list(struct slice name, const char *const *list)
 	return false;
 }
 
+/* And whatever else calls itself X-Forwarded-Something. */
+static bool is_forwarding(struct slice name)
+{
+	return in_list(name, forwarding) ||
+	       (name.n > 12 && slice_istarts(name, SLICE("x-forwarded-")));
+}
+
 /* Next of the comma-separated options; a comma in quotes does not separate. */
 static bool next_option(struct slice *rest, struct slice *ret_option)
 {
@@ -56,7 +63,7 @@ static bool next_option(struct slice *rest, struct slice *ret_option)
 static bool named_by_connection(const struct reading *in, struct slice name)
 {
 	if (in_list(name, (const char *const[]){ "close", "host", "content-length", NULL }) ||
-	    in_list(name, forwarding))
+	    is_forwarding(name))
 		return false;
 	for (size_t i = 0; i < in->n_fields; i++) {
 		struct slice rest = in->fields[i].value, option;
@@ -74,12 +81,13 @@ static bool shadows(struct slice name)
 {
 	char dashed[32];
 
-	if (name.n > sizeof(dashed) || !memchr(name.p, '_', name.n))
+	if (!memchr(name.p, '_', name.n))
 		return false;
+	name.n = MIN(name.n, sizeof(dashed)); /* a longer one can only begin like one of them */
 	for (size_t i = 0; i < name.n; i++)
 		dashed[i] = name.p[i] == '_' ? '-' : name.p[i];
 	struct slice s = { dashed, name.n };
-	return in_list(s, hop_by_hop) || in_list(s, framing) || in_list(s, forwarding);
+	return in_list(s, hop_by_hop) || in_list(s, framing) || is_forwarding(s);
 }
 
 static bool goes_on(const struct policy *p, const struct reading *in, const struct reading_field *f)
@@ -94,7 +102,7 @@ static bool goes_on(const struct policy *p, const struct reading *in, const stru
 		return true;
 	if (slice_ieq(f->name, SLICE("host")) || slice_ieq(f->name, SLICE("x-forwarded-for")))
 		return false; /* merged, or said anew */
-	if (in_list(f->name, forwarding))
+	if (is_forwarding(f->name))
 		return p->trusted;
 	if (slice_ieq(f->name, SLICE("expect")))
 		return p->continues;
@@ -108,7 +116,7 @@ void policy_check_trailers(const struct reading *in, const struct reading *out, 
 	for (size_t i = 0; passed && i < in->n_trailers; i++) {
 		const struct reading_field *f = &in->trailers[i];
 		bool barred = in_list(f->name, hop_by_hop) || in_list(f->name, framing) ||
-			      in_list(f->name, forwarding) || slice_ieq(f->name, SLICE("host")) ||
+			      is_forwarding(f->name) || slice_ieq(f->name, SLICE("host")) ||
 			      shadows(f->name);
 		FUZZ_CHECK(!barred || !http_trailer_allowed(f->name),
 			   "\"%.*s\" may stand in a trailer section", S(f->name));
