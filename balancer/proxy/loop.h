@@ -42,7 +42,7 @@ struct worker_ref {
 	struct app_state *app;     /* NULL: of an app that this generation does not know */
 	struct list idle;          /* pooled connections, most recently used first */
 	uint32_t n_idle;
-	uint32_t n_fresh;          /* connections that have not answered yet */
+	uint32_t n_fresh;          /* connections opened a moment ago that have not answered yet */
 	uint32_t reply_us;         /* smoothed time from a request to its reply's head; 0: unknown */
 	bool closes;               /* it ended a connection after its last reply */
 	struct list waiting;       /* requests that wait for a connection to come free; see pacing.h */
@@ -114,7 +114,7 @@ struct proxy {
 	double retry_tokens;           /* budget of second sends; see request.c */
 
 	struct deadline_class head_wait, idle_wait, body_wait, stall_wait, linger_wait, tunnel_wait;
-	struct deadline_class connect_wait, response_wait;
+	struct deadline_class connect_wait, response_wait, fresh_wait;
 
 	struct access_log access_log;
 	struct complaint complaints[COMPLAINT_MAX];

@@ -2,6 +2,7 @@
 #include "balancer/proxy/pacing.h"
 
 #include "balancer/proxy/request.h"
+#include "balancer/proxy/upstream.h"
 #include "common/clock.h"
 
 #define LOOK_MS 10
@@ -83,6 +84,7 @@ void pacing_run(struct proxy *p)
 void pacing_look(struct proxy *p)
 {
 	bool any = false;
+	deadline_sweep(&p->fresh_wait, p);
 	for (uint32_t i = 0; i < p->roster->n_slots; i++) {
 		struct worker_ref *w = &p->workers[i];
 		serve(w);

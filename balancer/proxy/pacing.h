@@ -21,7 +21,8 @@
 struct request;
 
 #define PACING_FRESH 4         /* connections to one worker that have not answered yet */
-#define PACING_WAIT_US 50000   /* longest wait for one that comes free; then one is opened all the same */
+#define PACING_WAIT_US 50000   /* longest wait for one that comes free; then one is opened all the same,
+				* and one without an answer counts no longer: it is a slow request */
 #define PACING_SLOW_US 50000   /* a worker that takes longer to answer is not paced */
 
 MUST_CHECK enum err pacing_start(struct proxy *p);

@@ -98,6 +98,7 @@ static void start_waits(struct proxy *p)
 	deadline_class_init(&p->tunnel_wait, c->timeout_tunnel_ms, client_on_tunnel_timeout);
 	deadline_class_init(&p->connect_wait, c->timeout_connect_ms, upstream_on_timeout);
 	deadline_class_init(&p->response_wait, c->timeout_response_ms, upstream_on_timeout);
+	deadline_class_init(&p->fresh_wait, PACING_WAIT_US / 1000, upstream_on_pacing_timeout);
 }
 
 static void start_ids(struct proxy *p)

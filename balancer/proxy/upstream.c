@@ -54,6 +54,8 @@ enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
 	p->n_upstreams++;
 	up->fresh = true;
 	w->n_fresh++;
+	deadline_init(&up->pacing);
+	deadline_start(&up->pacing, &p->fresh_wait);
 	list_init(&up->idle);
 	deadline_init(&up->deadline);
 	conn_init(&up->conn, p->base, fd, on_upstream_event, up);
@@ -69,6 +71,7 @@ static void settle(struct upstream *up)
 	if (!up->fresh)
 		return;
 	up->fresh = false;
+	deadline_stop(&up->pacing);
 	if (w->epoch == up->epoch)
 		w->n_fresh--;
 	pacing_stir(up->proxy, w);
@@ -92,6 +95,13 @@ static void upstream_close(struct upstream *up)
 	p->n_upstreams--;
 	accept_room(p);
 	loop_bury(p, &up->grave, up);
+}
+
+/* Whatever keeps the answer (the client's body, a long poll), it is not accepting. */
+void upstream_on_pacing_timeout(struct deadline *d, void *arg)
+{
+	(void)arg;
+	settle(container_of(d, struct upstream, pacing));
 }
 
 /* ---- the pool ---- */

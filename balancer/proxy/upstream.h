@@ -24,7 +24,8 @@ struct upstream {
 	uint64_t epoch;            /* of the worker it was opened to */
 	uint64_t sent_us;          /* when it got its request */
 	uint16_t slot;
-	bool fresh;                /* has not answered yet: counted in worker_ref.n_fresh */
+	struct deadline pacing;    /* while fresh */
+	bool fresh;                /* opened a moment ago, has not answered: counted in worker_ref.n_fresh */
 	bool reused;               /* came from the pool for this request */
 	bool sent_any;             /* at least one byte of this request reached the kernel's socket */
 	bool got_any;              /* at least one byte of the reply has come */
@@ -58,6 +59,7 @@ void pool_flush(struct proxy *p, struct worker_ref *w);
 
 /* Deadline callbacks, for proxy.c to install. */
 void upstream_on_timeout(struct deadline *d, void *arg);      /* connect, response */
+void upstream_on_pacing_timeout(struct deadline *d, void *arg); /* no answer yet */
 void upstream_on_pool_timeout(struct deadline *d, void *arg); /* idle in the pool */
 
 #endif

@@ -71,6 +71,17 @@ static const struct step not_for_long[] = {
 	EXPECT(C4, "\r\n\r\ne"),
 };
 
+/* Slow uploads and long polls: their connections were accepted long ago. */
+static const struct step unanswered_for_long[] = {
+	FOUR_UNANSWERED,
+	TICK(60),
+	CONNECT(C4),
+	SEND(C4, GET("/4")),
+	EXPECT(S4, "GET /4 "),
+	SEND(S4, OK(1) "e"),
+	EXPECT(C4, "\r\n\r\ne"),
+};
+
 /* A worker that takes its time would keep others waiting for nothing. */
 static const struct step slow_workers_are_not_paced[] = {
 	CONNECT(C4),
@@ -137,6 +148,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(waits_for_a_pooled_connection, .setup = { .workers = 1 }),
 	SCENARIO(waits_for_an_answer, .setup = { .workers = 1 }),
 	SCENARIO(not_for_long, .setup = { .workers = 1 }),
+	SCENARIO(unanswered_for_long, .setup = { .workers = 1 }),
 	SCENARIO(slow_workers_are_not_paced, .setup = { .workers = 1 }),
 	SCENARIO(closing_workers_are_not_paced, .setup = { .workers = 1 }),
 	SCENARIO(the_worker_leaves, .setup = { .workers = 2 }),
