@@ -21,7 +21,8 @@ bool http_trailer_allowed(struct slice name)
 {
 	char dashed[NAME_MAX_BYTES];
 
-	name.n = MIN(name.n, sizeof(dashed));
+	if (name.n > sizeof(dashed))
+		return true;
 	for (size_t i = 0; i < name.n; i++)
 		dashed[i] = name.p[i] == '_' ? '-' : name.p[i];
 	struct slice plain = { dashed, name.n };

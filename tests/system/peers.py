@@ -99,7 +99,7 @@ class Peer:
 					self.requests.append(request)
 				if self.script(connection, request) is False:
 					return
-		except (OSError, Truncated):
+		except (OSError, Truncated, Closed):
 			pass  # drover went away: the test looks at the client's side
 		except Exception as e:  # what drover sent was not HTTP: told by check()
 			self.faults.append(e)

@@ -1,9 +1,11 @@
 """What /proc tells about a running drover: its processes, their descriptors and memory."""
 import os
 import re
+import struct
 import time
 from collections import Counter
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _used_ports = set()
 
 
@@ -91,6 +93,19 @@ def cpu_share(pid, seconds):
 	before, began = cpu_seconds(pid), time.monotonic()
 	time.sleep(seconds)  # this is the measurement
 	return (cpu_seconds(pid) - before) / (time.monotonic() - began)
+
+
+def counters(master, balancer):
+	"""{name: value} of what a balancer counts: its row in the shared tally
+	(balancer/board/tally.h), which begins on a page with 1 and its pid."""
+	with open(os.path.join(ROOT, 'balancer', 'board', 'counters.def'), encoding='utf-8') as f:
+		names = re.findall(r'^COUNTER\((\w+)', f.read(), re.M)
+	fd = next(fd for fd, what in descriptors(master).items() if 'tally' in what)
+	with open(f'/proc/{master}/fd/{fd}', 'rb') as f:
+		while page := f.read(4096):
+			if page.startswith(struct.pack('=Ii', 1, balancer)):
+				return dict(zip(names, struct.unpack_from(f'={len(names)}Q', page, 8)))
+	raise AssertionError(f'balancer {balancer} has no row')
 
 
 def descriptors(pid):

@@ -149,13 +149,19 @@ class Stream:
 			data += more
 		return data
 
+	def readable(self, seconds):
+		"""Bytes or an end come within so long.  By poll(): a test may hold thousands of descriptors."""
+		poll = select.poll()
+		poll.register(self.sock, select.POLLIN)
+		return bool(poll.poll(seconds * 1000))
+
 	def closed_within(self, seconds):
 		"""True when the other side ends the connection, saying nothing more."""
 		end = time.monotonic() + seconds
 		while (left := end - time.monotonic()) > 0:
 			if self.buffer:
 				raise WireError(f'unexpected bytes {self.buffer!r}')
-			if select.select([self.sock], [], [], left)[0]:
+			if self.readable(left):
 				more = self.read_some()
 				if not more:
 					return True
@@ -164,7 +170,7 @@ class Stream:
 
 	def silent_for(self, seconds):
 		"""True when nothing comes, not even an end, for so long."""
-		return not self.buffer and not select.select([self.sock], [], [], seconds)[0]
+		return not self.buffer and not self.readable(seconds)
 
 	def chunks(self):
 		"""The data of a chunked body, piece by piece, to its end."""
