@@ -21,7 +21,7 @@ struct facts {
 	struct http_field *length;
 	unsigned n_host, n_length, n_te, n_expect, n_options;
 	bool has_upgrade;          /* an Upgrade field that names something */
-	bool http_upgrade;         /* another HTTP among it */
+	bool http_upgrade;         /* another HTTP among it, or what may be one */
 	bool close, keep, upgrade; /* named by Connection */
 	bool expect_continue, expect_other;
 };
@@ -80,15 +80,27 @@ static void read_te(struct http_head *h, struct slice value)
 		h->takes_trailers |= slice_ieq(item, SLICE("trailers"));
 }
 
+/* RFC 9110 7.8: token ["/" token]. */
+static bool is_protocol(struct slice s)
+{
+	const char *slash = memchr(s.p, '/', s.n);
+	size_t n = slash ? (size_t)(slash - s.p) : s.n;
+
+	return slice_is_token((struct slice){ s.p, n }) &&
+	       (!slash || slice_is_token((struct slice){ slash + 1, s.n - n - 1 }));
+}
+
 /* RFC 9110 7.8.  A tunnel of HTTP/2 ("h2c", withdrawn by RFC 9113 3.1) would carry
- * requests past everything that is checked and routed here. */
+ * requests past everything that is checked and routed here.  Nor is anything upgraded
+ * to what is no protocol's name: quotes could hide "h2c" from us. */
 static void read_upgrade(struct facts *facts, struct slice value)
 {
 	struct slice item;
 
 	while (slice_next_item(&value, &item)) {
 		facts->has_upgrade = true;
-		if (slice_ieq(item, SLICE("h2c")) || slice_istarts(item, SLICE("http/")))
+		if (slice_ieq(item, SLICE("h2c")) || slice_istarts(item, SLICE("http/")) ||
+		    !is_protocol(item))
 			facts->http_upgrade = true;
 	}
 }
@@ -99,8 +111,8 @@ static bool shadows_known_field(struct slice name)
 {
 	char dashed[HTTP_FIELD_NAME_MAX];
 
-	if (name.n > sizeof(dashed))
-		return false;
+	if (name.n > sizeof(dashed)) /* but may begin like one */
+		name.n = sizeof("x-forwarded-*") - 1;
 	for (size_t i = 0; i < name.n; i++)
 		dashed[i] = name.p[i] == '_' ? '-' : name.p[i];
 	enum http_field_id id = http_field_find((struct slice){ dashed, name.n });

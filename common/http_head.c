@@ -57,18 +57,34 @@ static enum http_field_id candidate(size_t n, char first)
 #undef KEY
 }
 
-enum http_field_id http_field_find(struct slice name)
+static bool same_name(struct slice name, const char *want)
 {
-	if (name.n == 0 || name.n > HTTP_FIELD_NAME_MAX)
-		return HTTP_F_OTHER;
-	enum http_field_id id = candidate(name.n, ascii_lower(name.p[0]));
-	if (id == HTTP_F_OTHER)
-		return HTTP_F_OTHER;
-	const char *want = http_field_table[id].name.p;
 	for (size_t i = 0; i < name.n; i++) {
 		if (ascii_lower(name.p[i]) != want[i])
-			return HTTP_F_OTHER;
+			return false;
 	}
+	return true;
+}
+
+/* A name that begins with x and is none of the exact ones. */
+static enum http_field_id find_x(struct slice name)
+{
+	static const struct slice prefix = { "x-forwarded-", 12 };
+
+	if (name.n <= prefix.n)
+		return HTTP_F_OTHER;
+	name.n = prefix.n;
+	return same_name(name, prefix.p) ? HTTP_F_X_FORWARDED : HTTP_F_OTHER;
+}
+
+enum http_field_id http_field_find(struct slice name)
+{
+	if (name.n == 0)
+		return HTTP_F_OTHER;
+	char first = ascii_lower(name.p[0]);
+	enum http_field_id id = candidate(name.n, first);
+	if (id == HTTP_F_OTHER || !same_name(name, http_field_table[id].name.p))
+		return UNLIKELY(first == 'x') ? find_x(name) : HTTP_F_OTHER;
 	return id;
 }
 

@@ -49,11 +49,13 @@ static inline bool is_shown(const struct http_field *f)
 				slice_istarts(f->name, SLICE("transfer-encoding")));
 }
 
+/* White space behind a length is for http_parser to judge: it takes no HTAB. */
 static bool needs_second_reading(const struct http_head *h, bool is_request)
 {
 	for (uint32_t i = 0; i < h->n_fields; i++) {
 		const struct http_field *f = &h->fields[i];
-		if (is_shown(f) && (is_request || f->id != HTTP_F_CONTENT_LENGTH))
+		if (is_shown(f) && (is_request || f->id != HTTP_F_CONTENT_LENGTH ||
+				    f->value.p[f->value.n] != '\r'))
 			return true;
 	}
 	return false;

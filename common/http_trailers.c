@@ -21,8 +21,7 @@ bool http_trailer_allowed(struct slice name)
 {
 	char dashed[NAME_MAX_BYTES];
 
-	if (name.n > sizeof(dashed))
-		return true;
+	name.n = MIN(name.n, sizeof(dashed));
 	for (size_t i = 0; i < name.n; i++)
 		dashed[i] = name.p[i] == '_' ? '-' : name.p[i];
 	struct slice plain = { dashed, name.n };

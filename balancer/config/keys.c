@@ -341,7 +341,7 @@ static const struct key config_rows[] = {
 	{ "limits", VALUE_BLOCK, 0, NULL, .sub = &limits_keys },
 	{ "trust", VALUE_TRUST, AT(trust), "127.0.0.0/8", 0, 1000,
 	  .help = "Peers whose `X-Forwarded-*` fields are believed and added to; those of all "
-		  "others are replaced. A list of blocks (`10.0.0.0/8`, `::1`) and `unix` for Unix "
+		  "others are replaced or left out. A list of blocks (`10.0.0.0/8`, `::1`) and `unix` for Unix "
 		  "sockets; `[]` trusts nobody." },
 	{ "shutdown", VALUE_BLOCK, 0, NULL, .sub = &shutdown_keys },
 	{ "log", VALUE_BLOCK, 0, NULL, .sub = &log_keys },

@@ -146,6 +146,7 @@ static bool passes(const struct client *c, const struct http_field *f)
 	case HTTP_F_FORWARDED:
 	case HTTP_F_X_FORWARDED_PROTO:
 	case HTTP_F_X_FORWARDED_HOST:
+	case HTTP_F_X_FORWARDED:
 	case HTTP_F_X_REQUEST_ID:
 		return c->trusted;
 	default:

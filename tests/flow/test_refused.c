@@ -314,6 +314,49 @@ static const struct step cut_bodies[] = {
 	ERROR_LOG(2, "bad reply to"),
 };
 
+/* HTTP/1.0 sees no chunks, so that only a reset tells it. */
+static const struct step cut_for_an_old_client[] = {
+	CONNECT(C0),
+	SEND(C0, "GET /a HTTP/1.0\r\n\r\n"),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, OK_CHUNKED "3\r\nabc\r\n"),
+	EXPECT(C0, "\r\n\r\nabc"),
+	CLOSE(S0),
+	BREAKS(C0),
+	REFUSED_REPLY(BODY_CUT, 1),
+};
+
+/* Bodies where there are none (RFC 9112 6.3): nobody takes them for the next reply. */
+static const struct step bodies_of_the_bodiless[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "\r\n\r\n"),
+	SEND(S0, "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\nabc"),
+	EXPECT(C0, "HTTP/1.1 204 No\r\n\r\n"),
+	ENDS(S0),
+	REFUSED_REPLY(EXTRA_BYTES, 1),
+	SEND(C0, GET("/b")),
+	EXPECT(S1, "\r\n\r\n"),
+	SEND(S1, "HTTP/1.1 304 Not\r\nContent-Length: 3\r\n\r\nabc"),
+	EXPECT(C0, "HTTP/1.1 304 Not\r\nContent-Length: 3\r\n\r\n"),
+	ENDS(S1),
+	REFUSED_REPLY(EXTRA_BYTES, 2),
+	SEND(C0, GET("/c")),
+	EXPECT(S2, "\r\n\r\n"),
+	SEND(S2, "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n"), /* they may come later */
+	EXPECT(C0, "HTTP/1.1 204 No\r\n\r\n"),
+	ENDS(S2),
+	SEND(C0, GET("/d")),
+	EXPECT(S3, "\r\n\r\n"),
+	SEND(S3, "HTTP/1.1 103 Early\r\nContent-Length: 3\r\n\r\nabc"),
+	SEND(S3, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+	EXPECT(C0, "HTTP/1.1 103 Early\r\n\r\n"),
+	EXPECT(C0, "HTTP/1.1 502 "),
+	ENDS(S3),
+	REFUSED_REPLY(STATUS_LINE, 1),
+	COUNT(connections_idle, 1),
+};
+
 /* The client has its answer; the connection is not used again. */
 static const struct step extra_bytes[] = {
 	CONNECT(C0),
@@ -356,6 +399,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(switch_nobody_asked_for),
 	SCENARIO(interim_flood),
 	SCENARIO(cut_bodies, JSON),
+	SCENARIO(cut_for_an_old_client, .until_close = SIZE_MAX),
+	SCENARIO(bodies_of_the_bodiless),
 	SCENARIO(extra_bytes),
 };
 

@@ -129,6 +129,7 @@ def test_request_headers_to_the_worker(drover, peer):
 		('Keep-Alive', 'timeout=5'), ('Proxy-Connection', 'keep-alive'), ('TE', 'gzip, trailers'),
 		('Proxy-Authorization', 'Basic Zm9v'), ('X-End', 'stays'), ('X-Twice', 'one'), ('X-Twice', 'two'),
 		('X-Forwarded-For', '6.6.6.6'), ('X-Forwarded-Proto', 'https'), ('X-Forwarded-Host', 'evil.example'),
+		('X-Forwarded-Port', '443'), ('X-Forwarded-Ssl', 'on'), ('X_Forwarded_Prefix', '/x'),
 		('X-Request-Id', 'forged'), ('traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01')))
 	r = sent(p)
 	assert (r.method, r.target, r.version) == ('GET', '/a%20path/?q=1&r=%2F', 'HTTP/1.1')
@@ -141,6 +142,8 @@ def test_request_headers_to_the_worker(drover, peer):
 	assert r.get('X-Forwarded-For') == '127.0.0.1', 'not what an unknown client claims'
 	assert r.get('X-Forwarded-Proto') == 'http'
 	assert r.get('X-Forwarded-Host') == 'shop.example:8080'
+	for gone in ('X-Forwarded-Port', 'X-Forwarded-Ssl', 'X_Forwarded_Prefix'):
+		assert r.get(gone) is None, f'{gone} is not what an unknown client may say'
 	assert r.get('X-Request-Id') not in (None, '', 'forged')
 	assert r.get('traceparent') == '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
 	assert r.get('Transfer-Encoding') is None and r.get('Content-Length') is None, 'no body, no framing'
@@ -150,11 +153,12 @@ def test_trusted_clients_are_believed(drover, peer):
 	p = peer()
 	drover.start(drover.config({'servers': [p.server]}, trust=['127.0.0.0/8']))
 	drover.get('/', headers=(('X-Forwarded-For', '198.51.100.7, 10.0.0.1'), ('X-Forwarded-Proto', 'https'),
-				 ('X-Forwarded-Host', 'front.example'), ('X-Request-Id', 'abc-123')))
+				 ('X-Forwarded-Host', 'front.example'), ('X-Forwarded-Port', '443'), ('X-Request-Id', 'abc-123')))
 	r = sent(p)
 	assert re.split(r',\s*', ','.join(r.all('X-Forwarded-For'))) == ['198.51.100.7', '10.0.0.1', '127.0.0.1']
 	assert r.get('X-Forwarded-Proto') == 'https'
 	assert r.get('X-Forwarded-Host') == 'front.example'
+	assert r.get('X-Forwarded-Port') == '443'
 	assert r.get('X-Request-Id') == 'abc-123'
 
 

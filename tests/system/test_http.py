@@ -140,9 +140,9 @@ def test_trailers_and_chunk_extensions_are_read(drover, peer):
 
 def test_trailers_are_passed_on(drover, peer):
 	def script(c, r):
+		got.append(list(c.trailers))
 		c.send(b'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n'
 		       b'2\r\nok\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\n\r\n')
-		got.append(list(c.trailers))
 	got = []
 	before_a_peer(drover, peer, script)
 	with drover.connect() as c:

@@ -1,0 +1,205 @@
+/* What a balancer sends to the master: the master's real handlers on a real channel, at
+ * whose other end stands whoever took the balancer over.  No process is started: fork(),
+ * pidfds and signals of the master lead here (--wrap).
+ *
+ * The same packets go through a model of a few lines: what it believes of the balancer,
+ * and whether it ends it, has to be what the master does; and no descriptor stays. */
+#include <sys/eventfd.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "balancer/master/balancer_proc.h"
+#include "balancer/master/core.h"
+#include "balancer/master/generation.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "fuzz/packets.h"
+
+/* Flags of a packet. */
+enum { FLAG_ROSTER = 1 /* the roster changes before it */ };
+
+static struct master master;
+static struct config config;
+static struct config_ref config_ref = { .cfg = &config };
+static int peer = -1; /* the balancer's end */
+static unsigned kills;
+
+pid_t __wrap_fork(void);
+enum err __wrap_fd_of_pid(pid_t pid, int *ret_fd);
+enum err __wrap_fd_signal_pid(int pidfd, int sig);
+enum err __real_msg_pair(int ret_fds[2]);
+enum err __wrap_msg_pair(int ret_fds[2]);
+
+pid_t __wrap_fork(void)
+{
+	return 0x3fffffff;
+}
+
+enum err __wrap_fd_of_pid(pid_t pid, int *ret_fd)
+{
+	(void)pid;
+	*ret_fd = eventfd(0, EFD_CLOEXEC);
+	return *ret_fd < 0 ? ERR_SYS : ERR_OK;
+}
+
+enum err __wrap_fd_signal_pid(int pidfd, int sig)
+{
+	(void)pidfd, (void)sig;
+	kills++;
+	return ERR_OK;
+}
+
+enum err __wrap_msg_pair(int ret_fds[2])
+{
+	enum err e = __real_msg_pair(ret_fds);
+
+	if (e == ERR_OK)
+		peer = dup(ret_fds[1]);
+	return e;
+}
+
+static void boot(void)
+{
+	if (master.base)
+		return;
+	log_to_fd(-1);
+	master.base = event_base_new();
+	if (!master.base || event_base_priority_init(master.base, 2) || slots_init(&master.slots) ||
+	    tally_create(&master.tally_fd, &master.tally))
+		abort();
+	master.logs.error_fd = master.logs.access_fd = -1;
+	list_init(&master.generations);
+	list_init(&master.listeners);
+	list_init(&master.apps);
+	list_init(&master.buried);
+}
+
+/* What the master is to believe. */
+struct model {
+	uint64_t newest, acked;
+	bool ready, stopped, killed, closed;
+};
+
+static void model_hear(struct model *m, const struct packet *p)
+{
+	struct msg msg;
+	bool good = packet_is_message(p, MSG_UP, &msg);
+
+	if (m->killed || m->closed)
+		return;
+	if (p->n == 0 && p->n_fds == 0) {
+		m->closed = true; /* looks like the end */
+		return;
+	}
+	if (good && msg.type == MSG_ACK) {
+		good = !(msg.ack.version & 1) && msg.ack.version <= m->newest &&
+		       msg.ack.version >= m->acked;
+		if (good)
+			m->acked = msg.ack.version;
+	} else if (good && msg.type == MSG_READY) {
+		good = !m->ready;
+		m->ready = true;
+	} else if (good) {
+		m->stopped = true;
+	}
+	m->killed = !good;
+}
+
+/* A version more, and all balancers are told. */
+static void change_roster(struct model *model)
+{
+	uint32_t slot;
+
+	if (slots_take(&master.slots, master.tally, &slot) == ERR_OK)
+		slots_release(&master.slots, slot);
+	master_publish(&master);
+	balancers_tell_roster(&master);
+	model->newest = slots_version(&master.slots);
+}
+
+/* Everything that the master sent makes sense to a balancer. */
+static void check_told(void)
+{
+	struct msg msg;
+	int fd;
+	enum err e;
+
+	while ((e = msg_recv(peer, MSG_DOWN, &msg, &fd)) == ERR_OK) {
+		if (fd >= 0)
+			fd_close(&fd);
+		FUZZ_CHECK(msg.type != MSG_ROSTER ||
+				   msg.roster.version <= slots_version(&master.slots),
+			   "told of roster version %llu", (unsigned long long)msg.roster.version);
+	}
+	FUZZ_CHECK(e == ERR_AGAIN, "the master sent what a balancer refuses: %s", err_text(e));
+}
+
+static void turn(void)
+{
+	for (int i = 0; i < 3; i++)
+		if (event_base_loop(master.base, EVLOOP_NONBLOCK) < 0)
+			abort();
+	check_told();
+}
+
+static void run(struct generation *g, const uint8_t *data, size_t n)
+{
+	struct balancer other = { .generation = g, .pid = 0, .channel = -1 };
+	struct model model = { 0 };
+	struct packet packet;
+	bool turning = n && data[n - 1] & 1;
+
+	list_push_back(&g->balancers, &other.link); /* never ready, never stopped */
+	if (balancer_start(g, 0, NULL))
+		FUZZ_FAIL("the balancer cannot be started");
+	struct balancer *b = list_entry(list_first(&g->balancers)->next, struct balancer, link);
+	model.newest = model.acked = slots_version(&master.slots);
+	for (unsigned i = 0; i < PACKETS_MAX && packet_next(&data, &n, &packet); i++) {
+		if (packet.flags & FLAG_ROSTER) {
+			turn(); /* what was sent before is judged by the version before */
+			change_roster(&model);
+		}
+		if (!packet_send(peer, &packet))
+			break;
+		model_hear(&model, &packet);
+		if (turning)
+			turn();
+	}
+	turn();
+	FUZZ_CHECK(b->acked == model.acked && b->ready == model.ready && b->stopped == model.stopped,
+		   "acked %llu ready %d stopped %d, not %llu %d %d", (unsigned long long)b->acked,
+		   b->ready, b->stopped, (unsigned long long)model.acked, model.ready, model.stopped);
+	FUZZ_CHECK(kills == model.killed && b->killed == model.killed, "%u signals sent, not %d",
+		   kills, model.killed);
+	FUZZ_CHECK(balancers_follow(&master, model.newest) == (model.acked >= model.newest),
+		   "the master counts on an acknowledgement that did not come");
+	balancer_free(b);
+	list_remove(&b->link);
+	mem_free(b);
+	list_remove(&other.link);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	static const enum generation_state states[] = { GENERATION_LOADING, GENERATION_SERVING,
+							GENERATION_DRAINING, GENERATION_READY };
+
+	boot();
+	if (n-- < 1)
+		return 0;
+	int before = lowest_fd();
+	enum generation_state state = states[*data++ & 3];
+	struct generation g = {
+		.m = &master, .number = 1, .state = state, .config = &config_ref, .accepting = true
+	};
+	list_init(&g.balancers);
+	list_push_back(&master.generations, &g.link);
+	kills = 0;
+	run(&g, data, n);
+	FUZZ_CHECK(g.state == state && g.accepting, "the generation went on");
+	list_remove(&g.link);
+	close(peer);
+	FUZZ_CHECK(lowest_fd() == before, "a descriptor is left open");
+	return 0;
+}

@@ -1,0 +1,75 @@
+/* See packets.h. */
+#include "fuzz/packets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+bool packet_next(const uint8_t **p, size_t *n, struct packet *ret_packet)
+{
+	if (*n < 2)
+		return false;
+	*ret_packet = (struct packet){ .n_fds = (*p)[0] & 3, .flags = (*p)[0] >> 2 };
+	ret_packet->n = MIN((size_t)(*p)[1] & 63, *n - 2);
+	ret_packet->bytes = *p + 2;
+	*p += 2 + ret_packet->n;
+	*n -= 2 + ret_packet->n;
+	return true;
+}
+
+bool packet_send(int channel, const struct packet *packet)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)packet->bytes, .iov_len = packet->n };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int fds[PACKET_FDS_MAX];
+
+	for (unsigned i = 0; i < packet->n_fds; i++)
+		fds[i] = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (packet->n_fds) {
+		h.msg_control = control.bytes;
+		h.msg_controllen = CMSG_SPACE(packet->n_fds * sizeof(int));
+		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(packet->n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, packet->n_fds * sizeof(int));
+	}
+	ssize_t sent = sendmsg(channel, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
+	FUZZ_CHECK(sent >= 0 || errno == EPIPE || errno == ECONNRESET, "sending: %s",
+		   strerror(errno));
+	for (unsigned i = 0; i < packet->n_fds; i++)
+		close(fds[i]);
+	return sent >= 0;
+}
+
+bool packet_is_message(const struct packet *packet, enum msg_direction direction, struct msg *ret_msg)
+{
+	static const struct {
+		enum msg_direction direction;
+		unsigned fds;
+	} types[MSG_MAX] = {
+#define MSG(name, dir, n) [MSG_##name] = { MSG_##dir, n },
+#include "common/msg.def"
+#undef MSG
+	};
+
+	if (packet->n != sizeof(*ret_msg))
+		return false;
+	memcpy(ret_msg, packet->bytes, sizeof(*ret_msg));
+	return ret_msg->type > MSG_NONE && ret_msg->type < MSG_MAX && ret_msg->zero == 0 &&
+	       types[ret_msg->type].direction == direction &&
+	       types[ret_msg->type].fds == packet->n_fds;
+}
+
+int lowest_fd(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	close(fd);
+	return fd;
+}
