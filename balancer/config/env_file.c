@@ -8,13 +8,16 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "balancer/config/load.h"
 #include "balancer/config/utf8.h"
 #include "balancer/config/words.h"
+#include "common/fd.h"
 #include "common/mem.h"
 
 #define FILE_MAX (1024 * 1024)
@@ -100,12 +103,33 @@ static bool read_line(const struct env_file *f, const char *p, char ***env, size
 	return true;
 }
 
+/* Opens a file that ends: a pipe could keep the master waiting for ever, /dev/zero fill
+ * its memory with one line.  NULL when reported. */
+static FILE *open_file(const struct env_file *f)
+{
+	struct stat st;
+	const char *why = NULL;
+	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		why = strerror(errno);
+	else if (!S_ISREG(st.st_mode))
+		why = S_ISDIR(st.st_mode) ? strerror(EISDIR) : "not a regular file";
+	else if (st.st_size > FILE_MAX)
+		why = "larger than 1 MiB";
+	FILE *in = why ? NULL : fdopen(fd, "r");
+	if (in)
+		return in;
+	load_refuse(f->ld, f->at, "%s cannot be read: %s", f->path, why ? why : strerror(errno));
+	fd_close(&fd);
+	return NULL;
+}
+
 bool env_file_read(struct loader *ld, const char *path, struct place at, char ***env)
 {
 	struct env_file f = { .ld = ld, .path = path, .at = at };
-	FILE *in = fopen(path, "re");
+	FILE *in = open_file(&f);
 	if (!in)
-		return load_refuse(ld, at, "%s cannot be read: %s", path, strerror(errno));
+		return false;
 	char *line = NULL;
 	size_t room = 0, n = 0, total = 0;
 	ssize_t len;

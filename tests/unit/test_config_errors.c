@@ -402,6 +402,10 @@ static void test_env(void **state)
 		  "directory\n"
 		  "  apps: { web: { command: sh, env_file: /no/such } }\n"
 		  "                                        ^~~~~~~~\n" },
+		{ "apps: { web: { command: sh, env_file: /dev/zero } }\n",
+		  "t.yaml:1:39: apps.web.env_file: /dev/zero cannot be read: not a regular file\n"
+		  "  apps: { web: { command: sh, env_file: /dev/zero } }\n"
+		  "                                        ^~~~~~~~~\n" },
 		{ "apps: { web: { command: sh, env_file: / } }\n",
 		  "t.yaml:1:39: apps.web.env_file: / cannot be read: Is a directory\n"
 		  "  apps: { web: { command: sh, env_file: / } }\n"
