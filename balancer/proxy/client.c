@@ -363,41 +363,54 @@ static void on_end_of_file(struct client *c)
 	}
 }
 
-static void on_readable(struct client *c)
+/* Reads once; false: there was nothing, or it has ended. */
+static bool on_readable(struct client *c)
 {
 	struct proxy *p = c->proxy;
 	size_t n = 0;
 	enum err e = conn_read(&c->conn, p->scratch, SCRATCH_BYTES, &n);
 	if (e == ERR_AGAIN)
-		return;
+		return false;
 	if (e == ERR_CLOSED) {
 		on_end_of_file(c);
-		return;
+		return false;
 	}
 	if (e != ERR_OK) {
 		if (c->request)
 			request_on_client_gone(c->request);
 		else
 			client_abort(c, false);
-		return;
+		return false;
 	}
 	tally_add(p->row, COUNTER_bytes_in, n);
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
 		take_head(c, p->scratch, n, false);
-		return;
+		break;
 	case CLIENT_HEAD:
 		if (block_append(&p->blocks, &c->input, (struct slice){ p->scratch, n }) != ERR_OK)
 			client_abort(c, true);
 		else
 			take_head(c, c->input->bytes + c->input->start, block_used(c->input), true);
-		return;
+		break;
 	case CLIENT_REQUEST:
 		on_request_bytes(c, p->scratch, n);
-		return;
+		break;
 	default:
-		return; /* LINGER: discarded */
+		break; /* LINGER: discarded */
 	}
+	return true;
+}
+
+/* It waits for no byte: there is no request, or all of it has come and is with a worker.
+ * (An abort right behind a request is met when the reply is written; one that waits for
+ * a worker must not take its place in the queue for nothing.) */
+static bool is_content(const struct client *c)
+{
+	const struct request *r = c->request;
+	if (c->state != CLIENT_REQUEST)
+		return c->state == CLIENT_IDLE;
+	return !r || (r->state >= REQ_SEND && !request_wants_bytes(r));
 }
 
 static void on_writable(struct client *c)
@@ -434,8 +447,10 @@ static void on_client_event(evutil_socket_t fd, short what, void *arg)
 	loop_turn_begin(c->proxy);
 	if (c->state != CLIENT_DEAD && (what & EV_WRITE))
 		on_writable(c);
-	if (c->state != CLIENT_DEAD && (what & EV_READ))
-		on_readable(c);
+	if (c->state == CLIENT_DEAD || !(what & CONN_EVENT_READ))
+		return;
+	for (unsigned n = 1; on_readable(c) && conn_reads_on(&c->conn, what, n, is_content(c)); n++)
+		;
 }
 
 void client_end_idle(struct client *c)

@@ -16,7 +16,26 @@ void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_f
 	memset(c, 0, sizeof(*c));
 	c->fd = fd;
 	chain_init(&c->out);
-	event_assign(&c->event, base, fd, EV_READ | EV_PERSIST, on_event, arg);
+	event_assign(&c->event, base, fd, CONN_EVENT_READ | EV_PERSIST | EV_ET, on_event, arg);
+}
+
+#define READS_MAX 16 /* of one connection in one turn; then others have theirs */
+
+bool conn_reads_on(struct conn *c, short what, unsigned n_reads, bool content)
+{
+	if (!c->armed_read) /* what is left is announced when reading is switched on again */
+		return false;
+	/* A short read has emptied the socket.  Behind it there may be an end: a FIN shows
+	 * in `what`; an error does not, and is met by reading on, or by the next write. */
+	if (!c->filled && content && !(what & EV_CLOSED))
+		return false;
+	if (n_reads < READS_MAX)
+		return true;
+	c->armed_read = false;
+	event_del(&c->event);
+	if (conn_read_on(c) != ERR_OK)
+		c->broken = true;
+	return false;
 }
 
 /* Registers the event for what is wanted now; touches epoll only on a change. */
@@ -27,10 +46,10 @@ static enum err conn_rearm(struct conn *c, bool read, bool write)
 	if (c->armed_read || c->armed_write)
 		event_del(&c->event);
 	c->armed_read = c->armed_write = false;
-	short what = (short)((read ? EV_READ : 0) | (write ? EV_WRITE : 0));
+	short what = (short)((read ? CONN_EVENT_READ : 0) | (write ? EV_WRITE : 0));
 	if (!what)
 		return ERR_OK;
-	event_assign(&c->event, event_get_base(&c->event), c->fd, (short)(what | EV_PERSIST),
+	event_assign(&c->event, event_get_base(&c->event), c->fd, (short)(what | EV_PERSIST | EV_ET),
 		     event_get_callback(&c->event), event_get_callback_arg(&c->event));
 	if (event_add(&c->event, NULL) != 0)
 		return ERR_NOMEM;
@@ -56,6 +75,7 @@ enum err conn_read(struct conn *c, char *buf, size_t room, size_t *ret_n)
 {
 	for (;;) {
 		ssize_t n = recv(c->fd, buf, room, 0);
+		c->filled = n == (ssize_t)room;
 		if (n > 0) {
 			*ret_n = (size_t)n;
 			return ERR_OK;

@@ -4,6 +4,10 @@
  * A conn has one libevent event whose interest is changed in place: reading is
  * the steady state, writing is added while `out` holds bytes.  Nothing here
  * frees anything or calls its owner outside the event callback.
+ *
+ * Events are edge-triggered: a descriptor is looked at once for each arrival, not once
+ * more to find it empty.  So its owner reads in a loop, conn_reads_on() telling when
+ * nothing can be left that no further event would announce.
  */
 #ifndef DROVER_PROXY_CONN_H
 #define DROVER_PROXY_CONN_H
@@ -25,7 +29,15 @@ struct conn {
 	bool want_read;     /* the owner wants bytes */
 	bool armed_read, armed_write; /* what the event is registered for */
 	bool broken;        /* a write failed: the peer is gone for writing */
+	bool filled;        /* the last read took all it had room for: there may be more */
 };
+
+#define CONN_EVENT_READ (EV_READ | EV_CLOSED)
+
+/* For the owner's loop around conn_read(), after the `n_reads`th of one event.
+ * `what` is the event's; `content`: the owner has all that it waits for, so that it
+ * need not see an end that came right behind it. */
+bool conn_reads_on(struct conn *c, short what, unsigned n_reads, bool content);
 
 /* Wraps `fd` (taken).  `on_event` is the libevent callback, `arg` its argument. */
 void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_fn on_event,

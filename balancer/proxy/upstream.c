@@ -215,25 +215,27 @@ void upstream_read_off(struct upstream *up)
 
 /* ---- readiness ---- */
 
-static void on_readable(struct upstream *up)
+/* Reads once; false: there was nothing, or it has ended. */
+static bool on_readable(struct upstream *up)
 {
 	struct proxy *p = up->proxy;
 	size_t n = 0;
 	enum err e = conn_read(&up->conn, p->scratch, SCRATCH_BYTES, &n);
 	if (e == ERR_AGAIN)
-		return;
+		return false;
 	if (!up->request) { /* pooled: closed by the worker, or talking out of turn */
 		if (e == ERR_OK)
 			tally_refused(p->row, TALLY_WORKERS, HTTP_RULE_EXTRA_BYTES);
 		upstream_close(up);
-		return;
+		return false;
 	}
 	if (e != ERR_OK) {
 		request_on_upstream_end(up->request, e);
-		return;
+		return false;
 	}
 	up->got_any = true;
 	request_on_reply_bytes(up->request, p->scratch, n);
+	return true;
 }
 
 static void on_writable(struct upstream *up)
@@ -266,8 +268,11 @@ static void on_upstream_event(evutil_socket_t fd, short what, void *arg)
 	loop_turn_begin(up->proxy);
 	if (!up->dead && (what & EV_WRITE))
 		on_writable(up);
-	if (!up->dead && (what & EV_READ))
-		on_readable(up);
+	if (up->dead || !(what & CONN_EVENT_READ))
+		return;
+	/* A pooled one waits for nothing. */
+	for (unsigned n = 1; on_readable(up) && conn_reads_on(&up->conn, what, n, !up->request); n++)
+		;
 }
 
 void upstream_on_timeout(struct deadline *d, void *arg)
