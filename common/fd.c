@@ -59,11 +59,6 @@ enum err fd_set_cloexec(int fd, bool on)
 	return change_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);
 }
 
-void fd_set_nodelay(int fd)
-{
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-}
-
 /* ---- sockets ----------------------------------------------------------- */
 
 static enum err new_socket(const struct addr *a, int *ret_fd)
@@ -79,6 +74,11 @@ static enum err new_socket(const struct addr *a, int *ret_fd)
 static bool set_option(int fd, int level, int option)
 {
 	return setsockopt(fd, level, option, &(int){ 1 }, sizeof(int)) == 0;
+}
+
+void fd_set_nodelay(int fd)
+{
+	(void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
 }
 
 /* A socket bound to a TCP address. */
@@ -179,6 +179,7 @@ enum err fd_listen(const struct addr *a, bool reuseport, int backlog, mode_t uni
 		fd_close(&fd);
 		return ERR_SYS;
 	}
+	fd_set_nodelay(fd); /* inherited by every connection that is accepted */
 	*ret_fd = fd;
 	return ERR_OK;
 }

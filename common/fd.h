@@ -15,10 +15,11 @@ void fd_close(int *fd);
 
 MUST_CHECK enum err fd_set_nonblock(int fd, bool on);
 MUST_CHECK enum err fd_set_cloexec(int fd, bool on);
+
 void fd_set_nodelay(int fd); /* TCP_NODELAY; harmless on Unix sockets */
 
-/* A listening socket, non-blocking and close-on-exec.  SO_REUSEPORT when
- * `reuseport`.  IPv6 sockets take IPv6 only, as in nginx: "0.0.0.0:80" and
+/* A listening socket, non-blocking and close-on-exec; what it accepts has TCP_NODELAY.
+ * SO_REUSEPORT when `reuseport`.  IPv6 sockets take IPv6 only, as in nginx: "0.0.0.0:80" and
  * "[::]:80" stand side by side.  The file of a Unix socket has mode `unix_mode`;
  * a stale one (nobody listens) is replaced.  ERR_SYS with errno (EADDRINUSE: also
  * a live Unix socket; ENOTSOCK: another kind of file is there), ERR_FD_LIMIT. */

@@ -110,7 +110,6 @@ static bool accept_one(struct server *s)
 		/* One that has ended in the queue is no reason to leave the next one there. */
 		return errno == ECONNABORTED || errno == EINTR;
 	}
-	fd_set_nodelay(fd);
 	if (connection_new(s, fd) != ERR_OK)
 		log_warn("a connection was refused: %s", err_text(ERR_NOMEM));
 	arm(&s->sweep_ev, SWEEP_MS);

@@ -110,7 +110,6 @@ static bool accept_one(struct proxy *p, struct listener *l)
 		return true;
 	}
 	tally_inc(p->row, COUNTER_connections_accepted);
-	fd_set_nodelay(fd);
 	uint32_t index = p->heritage->listener_of[l - p->listeners];
 	if (client_new(p, fd, &peer, index, counted) != ERR_OK) {
 		if (counted)

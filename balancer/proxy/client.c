@@ -23,6 +23,7 @@
 
 static void on_client_event(evutil_socket_t fd, short what, void *arg);
 static void take_head(struct client *c, char *p, size_t n, bool in_input);
+static void read_at_once(struct client *c);
 
 /* ---- birth and end ---- */
 
@@ -50,17 +51,13 @@ enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t l
 	list_init(&c->resume);
 	deadline_init(&c->deadline);
 	conn_init(&c->conn, p->base, fd, on_client_event, c);
-	if (conn_read_on(&c->conn) != ERR_OK) {
-		conn_close(&c->conn, &p->blocks, true);
-		mem_free(c);
-		return ERR_NOMEM;
-	}
 	list_push_back(&p->clients, &c->link);
 	p->n_clients++;
 	tally_inc(p->row, COUNTER_connections_open);
 	tally_inc(p->row, COUNTER_connections_idle);
 	/* The first head has less time than a connection that has proved itself. */
 	deadline_start(&c->deadline, &p->head_wait);
+	read_at_once(c);
 	return ERR_OK;
 }
 
@@ -451,6 +448,32 @@ static void on_client_event(evutil_socket_t fd, short what, void *arg)
 		return;
 	for (unsigned n = 1; on_readable(c) && conn_reads_on(&c->conn, what, n, is_content(c)); n++)
 		;
+}
+
+/* Most clients send their request right behind the connection: look before asking to be
+ * told.  One whose request is with a worker is not watched before it has been answered,
+ * which for a connection of one request is never, or before the next sweep. */
+static void read_at_once(struct client *c)
+{
+	struct proxy *p = c->proxy;
+	on_readable(c);
+	if (c->state == CLIENT_REQUEST && is_content(c)) {
+		list_push_back(&p->unwatched, &c->resume);
+	} else if (c->state == CLIENT_REQUEST) {
+		client_watch(c);
+	} else if ((c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) &&
+		   conn_read_on(&c->conn) != ERR_OK) {
+		client_abort(c, true);
+		accept_pause(p, "out of memory");
+	}
+}
+
+/* While a request runs: notices an abort, and keeps what comes next.  Where its body is
+ * still to come, or the next request has, the request and its end see to it. */
+void client_watch(struct client *c)
+{
+	if (c->state == CLIENT_REQUEST && !c->input && c->request && !request_wants_bytes(c->request))
+		client_read_on(c);
 }
 
 void client_end_idle(struct client *c)

@@ -66,6 +66,10 @@ void client_abort(struct client *c, bool reset);
 void client_read_on(struct client *c);
 void client_read_off(struct client *c);
 
+/* From the sweep: reading goes on where a request runs on a connection that is not
+ * watched yet. */
+void client_watch(struct client *c);
+
 /* A shutdown ends idle connections: reads once more, so that a request that has
  * already arrived is answered, and ends the connection if there is none.  One that
  * never asked for anything yet gets a moment: its request may be on the way. */

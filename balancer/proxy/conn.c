@@ -88,7 +88,7 @@ enum err conn_read(struct conn *c, char *buf, size_t room, size_t *ret_n)
 	}
 }
 
-static ssize_t send_pieces(int fd, struct iovec *iov, int n_iov)
+static ssize_t send_pieces(int fd, struct iovec *iov, int n_iov, int flags)
 {
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n_iov };
 	char gathered[GATHER_BYTES];
@@ -96,21 +96,23 @@ static ssize_t send_pieces(int fd, struct iovec *iov, int n_iov)
 	for (int i = 0; i < n_iov; i++)
 		total += iov[i].iov_len;
 	if (total > sizeof(gathered))
-		return sendmsg(fd, &m, MSG_NOSIGNAL);
+		return sendmsg(fd, &m, flags);
 	char *p = gathered;
 	for (int i = 0; i < n_iov; i++) {
 		memcpy(p, iov[i].iov_base, iov[i].iov_len);
 		p += iov[i].iov_len;
 	}
-	return send(fd, gathered, total, MSG_NOSIGNAL);
+	return send(fd, gathered, total, flags);
 }
 
 /* One write.  ERR_AGAIN: the kernel takes nothing now (also while connecting). */
 static enum err send_once(struct conn *c, struct iovec *iov, int n_iov, size_t *ret_n)
 {
+	/* The kernel keeps the last bytes for the close() that follows: one packet less. */
+	int flags = MSG_NOSIGNAL | (c->last ? MSG_MORE : 0);
 	for (;;) {
-		ssize_t n = n_iov == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-				       : send_pieces(c->fd, iov, n_iov);
+		ssize_t n = n_iov == 1 ? send(c->fd, iov->iov_base, iov->iov_len, flags)
+				       : send_pieces(c->fd, iov, n_iov, flags);
 		if (n >= 0) {
 			*ret_n = (size_t)n;
 			return ERR_OK;

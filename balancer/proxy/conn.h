@@ -29,6 +29,7 @@ struct conn {
 	bool want_read;     /* the owner wants bytes */
 	bool armed_read, armed_write; /* what the event is registered for */
 	bool broken;        /* a write failed: the peer is gone for writing */
+	bool last;          /* the owner ends it after the next write: what it sends may leave with the FIN */
 	bool filled;        /* the last read took all it had room for: there may be more */
 };
 

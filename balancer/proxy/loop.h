@@ -90,6 +90,7 @@ struct proxy {
 	uint32_t n_clients;
 	uint32_t n_upstreams;          /* connections to workers, pooled ones included */
 	struct list resumable;         /* clients to look at between turns: client_resume() */
+	struct list unwatched;         /* clients whose first request came with the connection */
 	struct list stirred;           /* workers whose waiting requests may go on */
 	struct list displaced;         /* requests whose worker left before they had a connection */
 	struct event *pacing_event;

@@ -63,6 +63,15 @@ static void resume_clients(struct proxy *p)
 	}
 }
 
+static void watch_clients(struct proxy *p)
+{
+	struct list *first;
+	while ((first = list_first(&p->unwatched))) {
+		list_remove(first);
+		client_watch(list_entry(first, struct client, resume));
+	}
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
 	struct proxy *p = arg;
@@ -72,6 +81,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	};
 	(void)fd, (void)what;
 	loop_turn_begin(p);
+	watch_clients(p);
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
 		deadline_sweep(classes[i], p);
 	for (size_t i = 0; i < p->config->n_apps; i++)
@@ -142,6 +152,7 @@ struct proxy *proxy_new(const struct proxy_heritage *h)
 	block_pool_init(&p->blocks);
 	list_init(&p->clients);
 	list_init(&p->resumable);
+	list_init(&p->unwatched);
 	list_init(&p->graves);
 	list_init(&p->spare_requests);
 	start_waits(p);

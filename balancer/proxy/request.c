@@ -596,6 +596,7 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 		iov[n_iov++] = *head;
 	n_iov += stream_frame(&r->to_client, &piece, line, iov + n_iov);
 	r->bytes_out += piece.n;
+	r->client->conn.last = piece.ended && r->close;
 	if (n_iov) {
 		size_t sent = 0;
 		enum err e = conn_write(&r->client->conn, &x->blocks, iov, n_iov, &sent);
