@@ -158,27 +158,32 @@ static size_t format_v4(const uint8_t octets[static 4], char *buf)
 	char *p = buf;
 
 	for (int i = 0; i < 4; i++) {
-		unsigned v = octets[i];
-		if (v >= 100)
-			*p++ = (char)('0' + v / 100);
-		if (v >= 10)
-			*p++ = (char)('0' + v / 10 % 10);
-		*p++ = (char)('0' + v % 10);
+		unsigned v = octets[i], tens = v / 10;
+		if (v >= 100) {
+			*p++ = (char)('0' + tens / 10);
+			*p++ = (char)('0' + tens % 10);
+		} else if (v >= 10) {
+			*p++ = (char)('0' + tens);
+		}
+		*p++ = (char)('0' + (v - 10 * tens));
 		*p++ = '.';
 	}
 	*--p = '\0';
 	return (size_t)(p - buf);
 }
 
-size_t addr_format_host(const struct addr *a, char buf[static ADDR_TEXT_MAX])
+size_t addr_format_host(const struct sockaddr *sa, char buf[static ADDR_TEXT_MAX])
 {
-	switch (a->sa.sa_family) {
+	const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+
+	switch (sa->sa_family) {
 	case AF_INET:
-		return format_v4((const uint8_t *)&a->in.sin_addr, buf);
+		return format_v4((const uint8_t *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr,
+				 buf);
 	case AF_INET6:
-		if (is_v4_mapped(a))
-			return format_v4(&a->in6.sin6_addr.s6_addr[12], buf);
-		inet_ntop(AF_INET6, &a->in6.sin6_addr, buf, ADDR_TEXT_MAX);
+		if (IN6_IS_ADDR_V4MAPPED(v6))
+			return format_v4(&v6->s6_addr[12], buf);
+		inet_ntop(AF_INET6, v6, buf, ADDR_TEXT_MAX);
 		break;
 	case AF_UNIX:
 		strcpy(buf, "unix");

@@ -38,7 +38,7 @@ const char *addr_format(const struct addr *a, char buf[static ADDR_TEXT_MAX]);
 
 /* The host part alone, as X-Forwarded-For wants it: "127.0.0.1", "::1" (no
  * brackets; v4-mapped v6 shown as v4), "unix" for Unix sockets.  Returns its length. */
-size_t addr_format_host(const struct addr *a, char buf[static ADDR_TEXT_MAX]);
+size_t addr_format_host(const struct sockaddr *sa, char buf[static ADDR_TEXT_MAX]);
 
 bool addr_equal(const struct addr *a, const struct addr *b);
 uint16_t addr_port(const struct addr *a); /* host order; 0 for Unix sockets */

@@ -81,10 +81,14 @@ static enum http_rule bad_byte(const char *q, enum http_rule otherwise)
 }
 
 /* "HTTP/1.0" or "HTTP/1.1" at *q, advancing it. */
-static enum http_rule read_version(const char **q, enum http_rule malformed)
+static enum http_rule read_version(const char **q, const char *end, enum http_rule malformed)
 {
 	const char *v = *q;
 
+	if (LIKELY(end - v >= 8 && memcmp(v, "HTTP/1.", 7) == 0 && (v[7] == '1' || v[7] == '0'))) {
+		*q = v + 8;
+		return HTTP_RULE_NONE;
+	}
 	for (unsigned i = 0; i < 5; i++) {
 		if (v[i] != "HTTP/"[i])
 			return bad_byte(v + i, malformed);
@@ -96,10 +100,7 @@ static enum http_rule read_version(const char **q, enum http_rule malformed)
 		return bad_byte(v + 6, malformed);
 	if (!is_digit(v[7]))
 		return bad_byte(v + 7, malformed);
-	if (v[5] != '1' || v[7] > '1')
-		return HTTP_RULE_VERSION;
-	*q = v + 8;
-	return HTTP_RULE_NONE;
+	return HTTP_RULE_VERSION;
 }
 
 /* RFC 9110 9.3.6, 9.3.8: a gateway before applications has no use for CONNECT, and
@@ -119,7 +120,7 @@ struct start_line {
 };
 
 /* method SP target SP version CRLF, single spaces (RFC 9112 3). */
-static enum http_rule request_line(const char *p, struct start_line *l)
+static enum http_rule request_line(const char *p, const char *end, struct start_line *l)
 {
 	const char *q = p;
 
@@ -144,7 +145,7 @@ static enum http_rule request_line(const char *p, struct start_line *l)
 	l->target = (struct slice){ target, (size_t)(q - target) };
 
 	q++;
-	enum http_rule rule = read_version(&q, HTTP_RULE_REQUEST_LINE);
+	enum http_rule rule = read_version(&q, end, HTTP_RULE_REQUEST_LINE);
 	if (rule != HTTP_RULE_NONE)
 		return rule;
 	l->minor = (uint8_t)(q[-1] - '0');
@@ -156,10 +157,10 @@ static enum http_rule request_line(const char *p, struct start_line *l)
 
 /* version SP 3DIGIT [SP reason] CRLF (RFC 9112 4; the space before an absent
  * reason is often left out, and nothing is ambiguous without it). */
-static enum http_rule status_line(const char *p, struct start_line *l)
+static enum http_rule status_line(const char *p, const char *end, struct start_line *l)
 {
 	const char *q = p;
-	enum http_rule rule = read_version(&q, HTTP_RULE_STATUS_LINE);
+	enum http_rule rule = read_version(&q, end, HTTP_RULE_STATUS_LINE);
 
 	if (rule != HTTP_RULE_NONE)
 		return rule;
@@ -266,7 +267,7 @@ enum http_rule http_guard_split(struct http_head *h, const char *p, size_t n, bo
 	*ret_end = 0;
 	if (n == 0 || end[-1] != '\n')
 		return is_request ? HTTP_RULE_REQUEST_LINE : HTTP_RULE_STATUS_LINE;
-	enum http_rule rule = is_request ? request_line(p, &line) : status_line(p, &line);
+	enum http_rule rule = is_request ? request_line(p, end, &line) : status_line(p, end, &line);
 	if (rule != HTTP_RULE_NONE)
 		return rule;
 	h->method = line.method;
@@ -336,7 +337,7 @@ enum http_rule http_guard_partial(const char *p, size_t n, size_t seen, bool is_
 	if (lf && (size_t)(lf - p) < seen)
 		return HTTP_RULE_NONE; /* judged when it came */
 	if (lf) {
-		enum http_rule rule = is_request ? request_line(p, &line) : status_line(p, &line);
+		enum http_rule rule = is_request ? request_line(p, p + n, &line) : status_line(p, p + n, &line);
 		if (rule != HTTP_RULE_NONE)
 			return rule;
 	}

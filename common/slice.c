@@ -107,7 +107,7 @@ enum err slice_to_u64(struct slice s, uint64_t max, uint64_t *ret_value)
 		if (s.p[i] < '0' || s.p[i] > '9')
 			return ERR_SYNTAX;
 		uint64_t digit = (uint64_t)(s.p[i] - '0');
-		if (value > (UINT64_MAX - digit) / 10)
+		if (i >= 19 && value > (UINT64_MAX - digit) / 10) /* nineteen always fit */
 			over = true;
 		else
 			value = value * 10 + digit;

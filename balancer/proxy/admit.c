@@ -25,7 +25,7 @@ bool admit(struct proxy *p, const struct addr *peer, bool *ret_counted)
 		return true;
 	}
 	tally_inc(p->row, COUNTER_connections_refused);
-	addr_format_host(peer, host);
+	addr_format_host(&peer->sa, host);
 	if (complaint_may_write(p, COMPLAINT_CONNECTION))
 		log_warn("%s has %llu connections open; one more is refused (limits.per_client)", host,
 			 (unsigned long long)open);

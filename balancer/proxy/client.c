@@ -61,7 +61,7 @@ enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t l
 	return ERR_OK;
 }
 
-void client_addr(const struct client *c, struct addr *ret_addr)
+static void client_addr(const struct client *c, struct addr *ret_addr)
 {
 	memset(ret_addr, 0, sizeof(*ret_addr));
 	memcpy(ret_addr, &c->peer, sizeof(c->peer));

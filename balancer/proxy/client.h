@@ -52,8 +52,6 @@ MUST_CHECK enum err client_new(struct proxy *p, int fd, const struct addr *peer,
 /* Whether `trust` names this peer. */
 bool client_trusts(const struct proxy *p, const struct addr *peer);
 
-void client_addr(const struct client *c, struct addr *ret_addr);
-
 /* The request of this client has ended and its reply, if any, was handed to the
  * socket.  `close`: the connection ends after it.  `unread`: parts of the request
  * were not read, so the end lingers. */

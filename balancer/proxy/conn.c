@@ -58,9 +58,8 @@ static enum err conn_rearm(struct conn *c, bool read, bool write)
 	return ERR_OK;
 }
 
-enum err conn_read_on(struct conn *c)
+enum err conn_watch(struct conn *c)
 {
-	c->want_read = true;
 	return conn_rearm(c, true, c->out.bytes > 0);
 }
 

@@ -45,7 +45,12 @@ void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_f
 	       void *arg);
 
 /* Switches reading on or off. ERR_NOMEM when the event cannot be added. */
-MUST_CHECK enum err conn_read_on(struct conn *c);
+MUST_CHECK enum err conn_watch(struct conn *c); /* the part of conn_read_on() that is rare */
+MUST_CHECK static inline enum err conn_read_on(struct conn *c)
+{
+	c->want_read = true;
+	return LIKELY(c->armed_read) ? ERR_OK : conn_watch(c);
+}
 void conn_read_off(struct conn *c);
 
 /* Reads once.  ERR_OK with *ret_n > 0; ERR_AGAIN; ERR_CLOSED at end of file;

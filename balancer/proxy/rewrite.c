@@ -86,9 +86,7 @@ static void put_length(struct fields_out *w, const struct http_field *f, const s
 static void put_forwarding(struct http_out *o, const struct client *c, const struct http_head *h,
 			   uint32_t present)
 {
-	struct addr peer;
 	char host[ADDR_TEXT_MAX];
-	client_addr(c, &peer);
 	http_out_text(o, "X-Forwarded-For: ");
 	if (c->trusted) {
 		for (uint32_t i = 0; i < h->n_fields; i++) {
@@ -99,7 +97,7 @@ static void put_forwarding(struct http_out *o, const struct client *c, const str
 			http_out_text(o, ", ");
 		}
 	}
-	http_out_bytes(o, host, addr_format_host(&peer, host));
+	http_out_bytes(o, host, addr_format_host(&c->peer.sa, host));
 	http_out_text(o, "\r\n");
 	if (!(present & 1u << HTTP_F_X_FORWARDED_PROTO))
 		http_out_text(o, "X-Forwarded-Proto: http\r\n");

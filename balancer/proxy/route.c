@@ -41,10 +41,9 @@ static bool path_matches(const char *prefix, struct slice path)
 
 uint32_t route_find(const struct config *cfg, struct slice host, struct slice path)
 {
-	struct slice name = host_name(host);
 	for (size_t i = 0; i < cfg->n_routes; i++) {
 		const struct cfg_route *r = &cfg->routes[i];
-		if (r->host && !host_matches(r->host, name))
+		if (r->host && !host_matches(r->host, host_name(host)))
 			continue;
 		if (r->path && !path_matches(r->path, path))
 			continue;

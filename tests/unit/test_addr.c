@@ -153,7 +153,7 @@ static void test_format_host(void **state)
 		struct addr a;
 		char buf[ADDR_TEXT_MAX];
 		check_row_int(rows[i].text, addr_parse(slice_of(rows[i].text), false, &a), ERR_OK);
-		check_row_int(rows[i].text, addr_format_host(&a, buf), strlen(rows[i].want));
+		check_row_int(rows[i].text, addr_format_host(&a.sa, buf), strlen(rows[i].want));
 		check_row_text(rows[i].text, buf, rows[i].want);
 	}
 }
@@ -172,7 +172,7 @@ static void test_unix_as_the_kernel_gives_it(void **state)
 	assert_int_equal(getpeername(pair[0], &a.sa, &a.len), 0);
 	assert_int_equal(a.len, sizeof(sa_family_t));
 	assert_string_equal(addr_format(&a, buf), "unix:");
-	assert_int_equal(addr_format_host(&a, buf), 4);
+	assert_int_equal(addr_format_host(&a.sa, buf), 4);
 	assert_string_equal(buf, "unix");
 	assert_true(addr_equal(&a, &a));
 	close(pair[0]);
@@ -244,7 +244,7 @@ static void test_unknown_family(void **state)
 	(void)state;
 	a.sa.sa_family = AF_PACKET;
 	assert_string_equal(addr_format(&a, buf), "unknown");
-	assert_int_equal(addr_format_host(&a, buf), 7);
+	assert_int_equal(addr_format_host(&a.sa, buf), 7);
 	assert_false(addr_equal(&a, &a));
 	assert_int_equal(addr_block_parse(SLICE("::/0"), &all), ERR_OK);
 	assert_false(addr_block_has(&all, &a));
