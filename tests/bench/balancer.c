@@ -74,6 +74,7 @@ int main(int argc, char **argv)
 	struct proxy_heritage heritage = {
 		.config = config,
 		.roster = roster,
+		.tally = tally,
 		.row = &tally->rows[row],
 		.channel = channel[1],
 		.listeners = &listener,
