@@ -254,20 +254,21 @@ static const struct key limits_rows[] = {
 	{ "uri", VALUE_BYTES, AT(limit_uri_bytes), "8KiB", 64, 64 * KIB,
 	  .help = "Target of a request; longer ones are answered 414." },
 	{ "min_rate", VALUE_BYTES, AT(limit_min_rate), "240B", 0, MIB,
-	  .help = "Bytes per second that a request has to come at, on average; slower ones are "
-		  "answered 408. A body may first take as long as `timeouts.body`, a head half of "
-		  "`timeouts.head` (and never more than all of it). Only the time in which drover "
-		  "waits for the client counts, not that in which the worker keeps it waiting; and "
-		  "none once the reply has begun. 0: no limit." },
+	  .help = "Bytes per second that a client has to send a request at and to take a reply "
+		  "at, on average; a request that is slower is answered 408, a reply is cut. A "
+		  "body may first take as long as `timeouts.body`, a head half of `timeouts.head` "
+		  "(and never more than all of it), a reply `timeouts.idle`. Only the time in "
+		  "which drover waits for the client counts, not that in which the worker keeps "
+		  "it waiting; and of a request none once the reply has begun. 0: no limit." },
 	{ "connections", VALUE_COUNT, AT(limit_connections), "0", 0, 10000000,
 	  .help = "Open client connections per balancer; at the limit further ones wait in the "
 		  "kernel's queue. The kernel spreads connections over the balancers by chance, so "
 		  "that one may be full a little before the others. 0: as many as descriptors "
 		  "allow." },
 	{ "per_client", VALUE_COUNT, AT(limit_per_client), "0", 0, 10000000,
-	  .help = "Open connections from one address (of IPv6, one /64), counted over all balancers, "
-		  "those that are draining after a reload among them; further ones are reset at "
-		  "once. Peers named in `trust` and Unix sockets are not counted. Connections that "
+	  .help = "Open connections from one address (of IPv6, one /64), counted over all "
+		  "balancers, those that are draining after a reload among them; further ones are "
+		  "reset at once. Peers named in `trust` and Unix sockets are not counted. Connections that "
 		  "arrive at the same moment at K balancers may be K - 1 too many. Each balancer "
 		  "counts 64Ki addresses at most; those past that are let in. 0: no limit." },
 };
@@ -341,8 +342,8 @@ static const struct key config_rows[] = {
 	{ "limits", VALUE_BLOCK, 0, NULL, .sub = &limits_keys },
 	{ "trust", VALUE_TRUST, AT(trust), "127.0.0.0/8", 0, 1000,
 	  .help = "Peers whose `X-Forwarded-*` fields are believed and added to; those of all "
-		  "others are replaced or left out. A list of blocks (`10.0.0.0/8`, `::1`) and `unix` for Unix "
-		  "sockets; `[]` trusts nobody." },
+		  "others are replaced or left out. A list of blocks (`10.0.0.0/8`, `::1`) and "
+		  "`unix` for Unix sockets; `[]` trusts nobody." },
 	{ "shutdown", VALUE_BLOCK, 0, NULL, .sub = &shutdown_keys },
 	{ "log", VALUE_BLOCK, 0, NULL, .sub = &log_keys },
 	{ "pid_file", VALUE_PATH_OFF, AT(pid_file), "off",

@@ -325,27 +325,31 @@ static bool send_head(struct request *r, struct upstream *up)
 	return true;
 }
 
-/* Counts the time in which nothing but the client holds up its body. */
-static void note_owing(struct request *r, bool owing)
+/* Counts the time in which it is the client's turn and nobody else's. */
+static void turn_is(struct turns *t, bool on)
 {
-	if (owing && !r->owing_since_us) {
-		r->owing_since_us = clock_now_us();
-	} else if (!owing && r->owing_since_us) {
-		r->owed_us += clock_now_us() - r->owing_since_us;
-		r->owing_since_us = 0;
+	if (on && !t->since_us) {
+		t->since_us = clock_now_us();
+	} else if (!on && t->since_us) {
+		t->before_us += clock_now_us() - t->since_us;
+		t->since_us = 0;
 	}
 }
 
-/* limits.min_rate, of which timeouts.body is spared. */
+/* limits.min_rate, of which `spare_ms` is spared. */
+static bool too_slow(const struct request *r, const struct turns *t, uint64_t spare_ms, uint64_t bytes)
+{
+	uint64_t rate = r->proxy->config->limit_min_rate;
+	if (!rate || !t->since_us)
+		return false;
+	uint64_t took_ms = (t->before_us + clock_now_us() - t->since_us) / 1000;
+	return took_ms > spare_ms && (took_ms - spare_ms) * rate / 1000 > bytes;
+}
+
 static bool body_too_slow(const struct request *r)
 {
-	const struct config *cfg = r->proxy->config;
-	if (!cfg->limit_min_rate || !r->owing_since_us)
-		return false;
-	uint64_t owed_ms = (r->owed_us + clock_now_us() - r->owing_since_us) / 1000;
-	return owed_ms > cfg->timeout_body_ms &&
-	       (owed_ms - cfg->timeout_body_ms) * cfg->limit_min_rate / 1000 >
-		       r->to_worker.in.data_bytes;
+	return r->state == REQ_SEND && too_slow(r, &r->owing, r->proxy->config->timeout_body_ms,
+						r->to_worker.in.data_bytes);
 }
 
 /* Whose clock runs: that of each side that has to act next.  Call after any
@@ -356,7 +360,8 @@ static void set_clocks(struct request *r)
 	struct upstream *up = r->upstream;
 	bool behind = c->conn.out.bytes > 0;
 	bool owing = !stream_ended(&r->to_worker) && !up->conn.out.bytes && !up->conn.broken;
-	note_owing(r, owing);
+	turn_is(&r->owing, owing);
+	turn_is(&r->behind, behind);
 	if (behind)
 		client_await_writable(c);
 	else if (owing)
@@ -416,7 +421,7 @@ size_t request_on_client_bytes(struct request *r, char *p, size_t n)
 		answer_self(r, OUTCOME_REFUSED, piece.rule);
 		return n;
 	}
-	if (!piece.ended && r->state == REQ_SEND && body_too_slow(r)) {
+	if (!piece.ended && body_too_slow(r)) {
 		answer_self(r, OUTCOME_BODY_TIMEOUT, HTTP_RULE_NONE);
 		return n;
 	}
@@ -620,9 +625,18 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 	pace_reply(r);
 }
 
+static bool reader_too_slow(const struct request *r)
+{
+	uint64_t kept = r->client->conn.out.bytes;
+	return r->state == REQ_REPLY && too_slow(r, &r->behind, r->proxy->config->timeout_idle_ms,
+						 r->bytes_out - MIN(r->bytes_out, kept));
+}
+
 void request_on_client_took(struct request *r)
 {
-	if (r->state == REQ_TUNNEL)
+	if (reader_too_slow(r))
+		request_on_client_gone(r);
+	else if (r->state == REQ_TUNNEL)
 		tunnel_touch(r);
 	else if (r->upstream)
 		set_clocks(r);
@@ -630,6 +644,10 @@ void request_on_client_took(struct request *r)
 
 void request_on_client_drained(struct request *r)
 {
+	if (reader_too_slow(r)) {
+		request_on_client_gone(r);
+		return;
+	}
 	request_on_client_took(r);
 	if (r->state == REQ_TUNNEL) {
 		tunnel_on_client_drained(r);
@@ -720,7 +738,7 @@ static void attempt_failed(struct request *r, enum outcome why)
 	if (!stream_ended(&r->to_worker))
 		client_read_off(r->client);
 	deadline_stop(&r->client->deadline);
-	note_owing(r, false);
+	turn_is(&r->owing, false);
 	go(r, REQ_PICK);
 	pick_worker(r);
 }

@@ -27,6 +27,12 @@ enum request_state {
 	REQ_STATE_MAX
 };
 
+/* How long it was somebody's turn, over many turns. */
+struct turns {
+	uint64_t since_us;  /* of this one; 0: it is not */
+	uint64_t before_us; /* in those before */
+};
+
 struct request {
 	struct client *client;
 	struct proxy *proxy;
@@ -36,8 +42,7 @@ struct request {
 	uint64_t waits_us;          /* since when, in WAIT */
 	struct list queued;         /* in app->queue while QUEUE, in worker_ref.waiting while WAIT */
 	uint64_t started_us;
-	uint64_t owing_since_us;    /* the client's turn to send its body came then; 0: it is not */
-	uint64_t owed_us;           /* how long such turns took before */
+	struct turns owing, behind; /* of the client: to send its body, to take its reply */
 	uint64_t queued_us;         /* when its wait began; 0: none since it was last sent */
 
 	uint8_t state;              /* enum request_state */

@@ -72,6 +72,67 @@ static const struct step heads_as_json[] = {
 	LOG("\"outcome\":\"HEAD_TIMEOUT\"}\n"),
 };
 
+/* Takes some now and then, but less than the rate: cut, and the worker is free.  Less
+ * than 160 KB at a time would not make room in a Unix socket. */
+static const struct step slow_reader[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "\r\n\r\n"),
+	DEAF(C0),
+	SEND(S0, OK(6000000)),
+	FILL(S0, 1000000),
+	SILENCE(S0),
+	TICK(60000),
+	SIP(C0, 200000),
+	SILENCE(S0),
+	TICK(60000),
+	COUNT(client_aborts, 0),
+	SIP(C0, 200000),
+	BREAKS(S0), /* it was still sending */
+	COUNT(client_aborts, 1),
+	COUNT(connections_open, 0),
+};
+
+/* Waiting for the worker is not reading slowly. */
+static const struct step slow_worker_then_reader[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "\r\n\r\n"),
+	SEND(S0, OK(600002) "1"),
+	EXPECT(C0, "\r\n\r\n1"),
+	TICK(59000),
+	SEND(S0, "2"),
+	EXPECT(C0, "2"),
+	TICK(59000),
+	DEAF(C0),
+	FILL(S0, 600000),
+	TICK(60000),
+	SIP(C0, 200000),
+	TICK(10000),
+	HEAR(C0),
+	PATTERN(C0, 600000),
+	COUNT(client_aborts, 0),
+};
+
+/* The same at ten times the rate. */
+static const struct step steady_reader[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "\r\n\r\n"),
+	DEAF(C0),
+	SEND(S0, OK(600000)),
+	FILL(S0, 600000),
+	TICK(60000),
+	SIP(C0, 200000),
+	TICK(60000),
+	SIP(C0, 200000),
+	TICK(60000),
+	HEAR(C0),
+	EXPECT(C0, "\r\n\r\n"),
+	PATTERN(C0, 600000),
+	COUNT(client_aborts, 0),
+};
+
 /* ---- connections ---- */
 
 static const struct step one_client_many_connections[] = {
@@ -99,8 +160,10 @@ static const struct step one_client_many_connections[] = {
 
 /* Behind another proxy all clients have its address. */
 static const struct step trusted_connections[] = {
-	CONNECT(C0), SILENCE(C0),
-	CONNECT(C1), SILENCE(C1),
+	CONNECT(C0),
+	SILENCE(C0),
+	CONNECT(C1),
+	SILENCE(C1),
 	COUNT(connections_open, 2),
 	COUNT(connections_refused, 0),
 };
@@ -187,9 +250,17 @@ static const struct step slow_chunks[] = {
 static const struct step steady_body[] = {
 	CONNECT(C0),
 	SEND(C0, POST("/p1", 500) "12345678"),
-#define SPOONFUL SEND(C0, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"), SILENCE(C0), TICK(10000)
-	SPOONFUL, SPOONFUL, SPOONFUL, SPOONFUL, TICK(10000),
-	SEND(C0, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"),
+#define SPOONFUL                                                                                   \
+	SEND(C0, "0123456789012345678901234567890123456789012345678901234567890123456789012345678" \
+		 "901234567890123456789"),                                                         \
+		SILENCE(C0), TICK(10000)
+	SPOONFUL,
+	SPOONFUL,
+	SPOONFUL,
+	SPOONFUL,
+	TICK(10000),
+	SEND(C0, "012345678901234567890123456789012345678901234567890123456789012345678901234567890"
+		 "1234567890123456789"),
 	EXPECT(S0, "0123456789"),
 	SEND(S0, OK(1) "x"),
 	EXPECT(C0, "\r\n\r\nx"),
@@ -223,19 +294,36 @@ static const struct step slow_body_under_a_reply[] = {
 	EXPECT(S0, "\r\n\r\n1"),
 	SEND(S0, OK(5) "1"),
 	EXPECT(C0, "\r\n\r\n1"),
-	TICK(29000), SEND(C0, "2"), EXPECT(S0, "2"), SEND(S0, "2"), EXPECT(C0, "2"),
-	TICK(29000), SEND(C0, "3"), EXPECT(S0, "3"), SEND(S0, "3"), EXPECT(C0, "3"),
-	TICK(29000), SEND(C0, "4"), EXPECT(S0, "4"), SEND(S0, "4"), EXPECT(C0, "4"),
-	TICK(29000), SEND(C0, "5"), EXPECT(S0, "5"), SEND(S0, "5"), EXPECT(C0, "5"),
+	TICK(29000),
+	SEND(C0, "2"),
+	EXPECT(S0, "2"),
+	SEND(S0, "2"),
+	EXPECT(C0, "2"),
+	TICK(29000),
+	SEND(C0, "3"),
+	EXPECT(S0, "3"),
+	SEND(S0, "3"),
+	EXPECT(C0, "3"),
+	TICK(29000),
+	SEND(C0, "4"),
+	EXPECT(S0, "4"),
+	SEND(S0, "4"),
+	EXPECT(C0, "4"),
+	TICK(29000),
+	SEND(C0, "5"),
+	EXPECT(S0, "5"),
+	SEND(S0, "5"),
+	EXPECT(C0, "5"),
 	COUNT(connections_idle, 1),
 };
 
 /* ---- replies ---- */
 
-#define BAD_OK(n) "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nX: " #n "\r\n\r\n"
-#define BAD_TRY(n)                                              \
-	SEND(C0, GET("/a?secret")), EXPECT(S##n, "GET /a"),     \
-	SEND(S##n, BAD_OK(n)), EXPECT(C0, "HTTP/1.1 502 ")
+#define BAD_OK(n) \
+	"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nX: " #n "\r\n\r\n"
+#define BAD_TRY(n)                                                                 \
+	SEND(C0, GET("/a?secret")), EXPECT(S##n, "GET /a"), SEND(S##n, BAD_OK(n)), \
+		EXPECT(C0, "HTTP/1.1 502 ")
 
 static const struct step bad_heads[] = {
 	CONNECT(C0),
@@ -246,7 +334,9 @@ static const struct step bad_heads[] = {
 	ERROR_LOG(1, "web/0 (127.0.0.1:"),
 	ERROR_LOG(1, "bad reply to GET /a, request id "),
 	ERROR_LOG(0, "secret"),
-	ERROR_LOG(1, ": Content-Length together with Transfer-Encoding (LENGTH_AND_TE, RFC 9112 6.3)\n"),
+	ERROR_LOG(
+		1,
+		": Content-Length together with Transfer-Encoding (LENGTH_AND_TE, RFC 9112 6.3)\n"),
 	LOG("\"status\":502,"),
 	LOG("\"outcome\":\"BAD_REPLY\",\"refused\":\"LENGTH_AND_TE\"}\n"),
 };
@@ -254,7 +344,13 @@ static const struct step bad_heads[] = {
 /* A flood of them does not flood the log. */
 static const struct step flood[] = {
 	CONNECT(C0),
-	BAD_TRY(0), BAD_TRY(1), BAD_TRY(2), BAD_TRY(3), BAD_TRY(4), BAD_TRY(5), BAD_TRY(6),
+	BAD_TRY(0),
+	BAD_TRY(1),
+	BAD_TRY(2),
+	BAD_TRY(3),
+	BAD_TRY(4),
+	BAD_TRY(5),
+	BAD_TRY(6),
 	REFUSED_REPLY(LENGTH_AND_TE, 7),
 	ERROR_LOG(5, "bad reply to"),
 	TICK(9000),
@@ -394,6 +490,9 @@ static const struct scenario scenarios[] = {
 	SCENARIO(steady_body, SLOW),
 	SCENARIO(slow_worker, .setup = { .min_rate = 1 << 20, .unix_sockets = true }),
 	SCENARIO(slow_body_under_a_reply, SLOW),
+	SCENARIO(slow_reader, .setup = { .min_rate = 50000, .unix_sockets = true }),
+	SCENARIO(slow_worker_then_reader, .setup = { .min_rate = 50000, .unix_sockets = true }),
+	SCENARIO(steady_reader, .setup = { .min_rate = 500, .unix_sockets = true }),
 	SCENARIO(bad_heads, JSON),
 	SCENARIO(flood),
 	SCENARIO(switch_nobody_asked_for),
