@@ -73,7 +73,7 @@ static inline bool fuzz_begins(const struct fuzz_bytes *b, const struct fuzz_byt
 
 /* Where to cut an input of `n` bytes into pieces: the same input, the same cuts.
  * Gives lengths that grow up to n.  The way of cutting is one of four: byte by byte,
- * in two anywhere, in pieces of up to 8 or of up to 200 bytes. */
+ * in two anywhere or not at all, in pieces of up to 8 or of up to 200 bytes. */
 struct fuzz_cuts {
 	uint64_t state;
 	size_t at, n;
@@ -105,7 +105,7 @@ static inline bool fuzz_cut(struct fuzz_cuts *c, size_t *ret_end)
 	if (left == 0)
 		return false;
 	if (c->way == 1)
-		step = c->at ? left : 1 + fuzz_next(&c->state) % left;
+		step = c->at || c->state & 1 ? left : 1 + fuzz_next(&c->state) % left;
 	else if (c->way > 1)
 		step = 1 + fuzz_next(&c->state) % (c->way == 2 ? 8 : 200);
 	c->at += MIN(step, left);

@@ -121,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	uint32_t row;
 
 	boot();
-	int before = lowest_fd();
+	uint64_t before = open_fds();
 	log_to_fd(-1);
 	if (msg_pair(channel) || tally_claim(tally, &row))
 		abort();
@@ -143,6 +143,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (log >= 0)
 		close(log);
 	tally_retire(tally, row);
-	FUZZ_CHECK(lowest_fd() == before, "a descriptor is left open");
+	FUZZ_CHECK(open_fds() == before, "a descriptor is left open");
 	return 0;
 }

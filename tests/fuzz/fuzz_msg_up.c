@@ -188,7 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	boot();
 	if (n-- < 1)
 		return 0;
-	int before = lowest_fd();
+	uint64_t before = open_fds();
 	enum generation_state state = states[*data++ & 3];
 	struct generation g = {
 		.m = &master, .number = 1, .state = state, .config = &config_ref, .accepting = true
@@ -200,6 +200,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	FUZZ_CHECK(g.state == state && g.accepting, "the generation went on");
 	list_remove(&g.link);
 	close(peer);
-	FUZZ_CHECK(lowest_fd() == before, "a descriptor is left open");
+	FUZZ_CHECK(open_fds() == before, "a descriptor is left open");
 	return 0;
 }

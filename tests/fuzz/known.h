@@ -34,13 +34,21 @@ static inline bool known_refusal(const struct reading *r, const char *p, size_t 
 	return false;
 }
 
-/* Whether llhttp may end a connection that drover keeps: it obeys Proxy-Connection, which
- * never was a field of HTTP; drover drops it (RFC 9112 C.2.2). */
-static inline bool known_close(const struct reading *r)
+/* Whether llhttp may see another end of the connection or upgrade in a whole head.  It
+ * obeys Proxy-Connection, which never was a field of HTTP: drover drops it (RFC 9112
+ * C.2.2).  And in Connection it does not know HTAB as white space (RFC 9110 5.6.3). */
+static inline bool known_connection(const struct reading *r)
 {
-	for (size_t i = 0; i < r->n_fields; i++)
-		if (slice_ieq(r->fields[i].name, SLICE("proxy-connection")))
+	for (size_t i = 0; i < r->n_fields; i++) {
+		const struct reading_field *f = &r->fields[i];
+		if (slice_ieq(f->name, SLICE("proxy-connection")))
 			return true;
+		if (!slice_ieq(f->name, SLICE("connection")) || !f->value.n)
+			continue;
+		for (const char *p = f->value.p; *p != '\r'; p++)
+			if (*p == '\t')
+				return true;
+	}
 	return false;
 }
 

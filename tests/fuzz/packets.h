@@ -27,7 +27,7 @@ bool packet_send(int channel, const struct packet *packet);
 bool packet_is_message(const struct packet *packet, enum msg_direction direction,
 		       struct msg *ret_msg);
 
-/* The lowest free descriptor: a lasting change means that one leaks. */
-int lowest_fd(void);
+/* Which of the first 64 descriptors are open. */
+uint64_t open_fds(void);
 
 #endif

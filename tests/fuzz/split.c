@@ -171,7 +171,9 @@ void split_compare(const struct http_head *h, const struct reading *r, bool is_r
 			   "no body for us, one for llhttp");
 		break;
 	}
+	if (known_connection(r))
+		return;
 	/* We may end a connection that llhttp would keep, never the other way round. */
-	FUZZ_CHECK(!h->keep_alive || r->keep_alive || known_close(r), "keep-alive for us, not for llhttp");
+	FUZZ_CHECK(!h->keep_alive || r->keep_alive, "keep-alive for us, not for llhttp");
 	FUZZ_CHECK(!h->upgrade || r->upgrade, "an upgrade for us, not for llhttp");
 }
