@@ -22,10 +22,9 @@ void stream_pass_trailers(struct stream *s, struct block_pool *pool)
 	s->in.give_trailers = true;
 }
 
-void stream_fini(struct stream *s)
+void stream_drop_trailers(struct stream *s)
 {
-	if (s->trailers)
-		block_give_back(s->pool, s->trailers);
+	block_give_back(s->pool, s->trailers);
 	s->trailers = NULL;
 }
 
@@ -33,7 +32,7 @@ static void keep_trailers(struct stream *s, struct slice lines)
 {
 	if (block_append(s->pool, &s->trailers, lines) == ERR_OK)
 		return;
-	stream_fini(s);
+	stream_drop_trailers(s);
 	s->in.give_trailers = false;
 }
 
@@ -42,7 +41,7 @@ static void end_trailers(struct stream *s)
 	struct block *b = s->trailers;
 	b->end = b->start + (uint32_t)http_trailers_filter(b->bytes + b->start, block_used(b));
 	if (!block_used(b))
-		stream_fini(s);
+		stream_drop_trailers(s);
 }
 
 void stream_decode(struct stream *s, char *p, size_t n, struct stream_piece *ret_piece)

@@ -24,7 +24,12 @@ void stream_init(struct stream *s, enum http_framing in, uint64_t length, uint64
  * first byte.  Borrows `pool` until stream_fini(). */
 void stream_pass_trailers(struct stream *s, struct block_pool *pool);
 /* Gives back what the trailers took; also right for a stream that is all zeros. */
-void stream_fini(struct stream *s);
+void stream_drop_trailers(struct stream *s);
+static inline void stream_fini(struct stream *s)
+{
+	if (UNLIKELY(s->trailers != NULL))
+		stream_drop_trailers(s);
+}
 static inline bool stream_ended(const struct stream *s) { return s->in.ended; }
 
 struct stream_piece {
