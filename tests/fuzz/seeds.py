@@ -52,15 +52,16 @@ def main(folder):
 		kind, message = read_case(os.path.join(WIRE, file))
 		if len(message) > MOST:
 			continue
-		cuts = i % 4
-		if kind.startswith('request'):
-			write(folder, 'request', name, bytes([cuts]) + message)
-		else:
-			head = 4 if kind.startswith('reply HEAD') else 0
-			write(folder, 'reply', name, bytes([cuts | head]) + message)
 		body = message.partition(b'\r\n\r\n')[2]
-		if b'chunked' in message and body:
-			write(folder, 'body', name, bytes([cuts]) + body)
+		if kind.startswith('request'):
+			write(folder, 'request', name, bytes([i % 4]) + message)
+		# Fewer, so that each can be cut in every way.
+		for cuts in range(4):
+			if kind.startswith('reply'):
+				head = 4 if kind.startswith('reply HEAD') else 0
+				write(folder, 'reply', f'{name}-{cuts}', bytes([cuts | head]) + message)
+			if b'chunked' in message and body:
+				write(folder, 'body', f'{name}-{cuts}', bytes([cuts]) + body)
 	for file in sorted(os.listdir(CONF)):
 		if file.endswith('.yaml'):
 			with open(os.path.join(CONF, file), 'rb') as f:
