@@ -11,6 +11,7 @@
 #include "balancer/proxy/client.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/admit.h"
@@ -110,11 +111,19 @@ void client_abort(struct client *c, bool reset)
 	accept_room(p);
 }
 
-/* All is written.  Where bytes may still be coming, closing now would make the
+/* Bytes behind its last request that nobody has read: CRLF behind a body, or a request
+ * that it sent before it was told of the end. */
+static bool has_unread(const struct client *c)
+{
+	char byte;
+	return recv(c->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* All is written.  Where bytes have come or may still be coming, closing now would make the
  * kernel send RST and the client could lose our answer: say FIN, wait a little. */
 static void end_when_written(struct client *c)
 {
-	if (!c->linger || c->eof) {
+	if (c->eof || !(c->linger || has_unread(c))) {
 		client_abort(c, false);
 		return;
 	}

@@ -601,7 +601,9 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 		iov[n_iov++] = *head;
 	n_iov += stream_frame(&r->to_client, &piece, line, iov + n_iov);
 	r->bytes_out += piece.n;
-	r->client->conn.last = piece.ended && r->close;
+	/* Where the client has not said so itself, its next request may be on the way, and
+	 * meet our end: no byte is held back then. */
+	r->client->conn.last = piece.ended && !r->keep_alive;
 	if (n_iov) {
 		size_t sent = 0;
 		enum err e = conn_write(&r->client->conn, &x->blocks, iov, n_iov, &sent);
