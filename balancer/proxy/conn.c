@@ -19,7 +19,7 @@ void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_f
 	event_assign(&c->event, base, fd, CONN_EVENT_READ | EV_PERSIST | EV_ET, on_event, arg);
 }
 
-#define READS_MAX 16 /* of one connection in one turn; then others have theirs */
+#define READS_MAX 4 /* of one connection in one turn; then others have theirs */
 
 bool conn_reads_on(struct conn *c, short what, unsigned n_reads, bool content)
 {
