@@ -37,8 +37,9 @@
 #define RETRY_TOKENS_MAX 4096.0
 #define RETRY_TOKENS_PER_REQUEST 0.2
 #define INTERIM_MAX 100 /* replies 1xx before the final one */
-#define SPARES_MAX 256 /* requests kept for the next ones */
-#define PICKS_MAX 32 /* connections tried for one request before it waits or gives up */
+#define SPARES_MAX 256  /* requests kept for the next ones */
+#define JOIN_BYTES 1024 /* smaller bodies are gathered by conn.c */
+#define PICKS_MAX 32    /* connections tried for one request before it waits or gives up */
 
 static void pick_worker(struct request *r);
 static void set_clocks(struct request *r);
@@ -180,7 +181,7 @@ void request_go(struct request *r)
 static void enter_queue(struct request *r)
 {
 	go(r, REQ_QUEUE);
-	r->tried.n = 0; /* by the time it leaves, things will have changed */
+	r->tried.n = 0;    /* by the time it leaves, things will have changed */
 	if (!r->queued_us) /* one that comes back from a refusal is not more patient for it */
 		r->queued_us = clock_now_us();
 	if (!queue_push(r))
@@ -282,7 +283,8 @@ void request_retry_pick(struct request *r)
 
 void request_on_queue_timeout(struct request *r)
 {
-	answer_self(r, r->failure == OUTCOME_NO_RESOURCES ? OUTCOME_NO_RESOURCES : OUTCOME_QUEUE_TIMEOUT,
+	answer_self(r,
+		    r->failure == OUTCOME_NO_RESOURCES ? OUTCOME_NO_RESOURCES : OUTCOME_QUEUE_TIMEOUT,
 		    HTTP_RULE_NONE);
 }
 
@@ -348,8 +350,8 @@ static bool too_slow(const struct request *r, const struct turns *t, uint64_t sp
 
 static bool body_too_slow(const struct request *r)
 {
-	return r->state == REQ_SEND && too_slow(r, &r->owing, r->proxy->config->timeout_body_ms,
-						r->to_worker.in.data_bytes);
+	return r->state == REQ_SEND &&
+	       too_slow(r, &r->owing, r->proxy->config->timeout_body_ms, r->to_worker.in.data_bytes);
 }
 
 /* Whose clock runs: that of each side that has to act next.  Call after any
@@ -471,16 +473,14 @@ static void read_heads(struct request *r, char *p, size_t n, uint32_t seen)
 		struct upstream *up = r->upstream;
 		switch (http_parse_reply(&x->reply_head, p, n, seen, &lim, r->method, &rule)) {
 		case HTTP_PARTIAL:
-			if (n && block_append(&x->blocks, &up->input, (struct slice){ p, n }) != ERR_OK)
+			if (n &&
+			    block_append(&x->blocks, &up->input, (struct slice){ p, n }) != ERR_OK)
 				attempt_failed(r, OUTCOME_NO_RESOURCES);
 			else
 				up->seen = (uint32_t)n;
 			return;
-		case HTTP_REFUSED:
-			bad_reply(r, rule);
-			return;
-		case HTTP_WHOLE:
-			break;
+		case HTTP_REFUSED: bad_reply(r, rule); return;
+		case HTTP_WHOLE: break;
 		}
 		p += x->reply_head.head_bytes;
 		n -= x->reply_head.head_bytes;
@@ -588,6 +588,21 @@ static void pace_reply(struct request *r)
 	set_clocks(r);
 }
 
+/* A large body stands in the scratch buffer behind the head that the worker sent.  Where
+ * ours is not longer it takes that one's place, and both leave by one send(). */
+static bool join_head(const struct proxy *p, const struct iovec *head, struct stream_piece *piece,
+		      uint8_t framing)
+{
+	if (framing == HTTP_BODY_CHUNKED || piece->n < JOIN_BYTES || piece->data < p->scratch ||
+	    piece->data >= p->scratch + SCRATCH_BYTES ||
+	    (size_t)(piece->data - p->scratch) < head->iov_len)
+		return false;
+	piece->data -= head->iov_len;
+	piece->n += head->iov_len;
+	memcpy(piece->data, head->iov_base, head->iov_len);
+	return true;
+}
+
 /* Body bytes of the reply, behind `head` when that is still to go. */
 static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 {
@@ -597,10 +612,12 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 	char line[HTTP_CHUNK_LINE_MAX];
 	int n_iov = 0;
 	stream_decode(&r->to_client, p, n, &piece);
+	r->bytes_out += piece.n;
+	if (head && join_head(x, head, &piece, r->to_client.out_framing))
+		head = NULL;
 	if (head)
 		iov[n_iov++] = *head;
 	n_iov += stream_frame(&r->to_client, &piece, line, iov + n_iov);
-	r->bytes_out += piece.n;
 	/* Where the client has not said so itself, its next request may be on the way, and
 	 * meet our end: no byte is held back then. */
 	r->client->conn.last = piece.ended && !r->keep_alive;
@@ -669,7 +686,8 @@ void request_on_upstream_end(struct request *r, enum err why)
 		return;
 	}
 	if (r->state != REQ_REPLY) {
-		attempt_failed(r, r->upstream->sent_any ? OUTCOME_WORKER_BROKE : OUTCOME_CONNECT_FAILED);
+		attempt_failed(r, r->upstream->sent_any ? OUTCOME_WORKER_BROKE
+							: OUTCOME_CONNECT_FAILED);
 		return;
 	}
 	if (r->to_client.in.framing != HTTP_BODY_CLOSE || why != ERR_CLOSED) {
@@ -694,7 +712,8 @@ void request_on_upstream_timeout(struct request *r)
 	if (r->state == REQ_REPLY)
 		cut_reply(r, OUTCOME_TRUNCATED);
 	else
-		attempt_failed(r, r->upstream->sent_any ? OUTCOME_REPLY_TIMEOUT : OUTCOME_CONNECT_TIMEOUT);
+		attempt_failed(r, r->upstream->sent_any ? OUTCOME_REPLY_TIMEOUT
+							: OUTCOME_CONNECT_TIMEOUT);
 }
 
 static bool take_retry_token(struct proxy *p)
@@ -721,14 +740,16 @@ static void attempt_failed(struct request *r, enum outcome why)
 	else if (unanswered && !sent)
 		note_refusal(r, up->slot, up->epoch);
 	else if (unanswered)
-		pick_note_tried(&r->tried, up->epoch); /* it may be the request: others are not warned off */
+		pick_note_tried(&r->tried,
+				up->epoch); /* it may be the request: others are not warned off */
 	r->failure = (uint8_t)why;
 	upstream_release(up, false);
 	tally_inc(p->row, COUNTER_upstream_failures);
 
 	bool again = unanswered && !got;
 	if (again && sent)
-		again = r->idempotent && r->body_held && r->resends < RESENDS_MAX && take_retry_token(p);
+		again = r->idempotent && r->body_held && r->resends < RESENDS_MAX &&
+			take_retry_token(p);
 	if (!again) {
 		answer_self(r, why, HTTP_RULE_NONE);
 		return;
