@@ -58,6 +58,23 @@ static const struct step forwarding[] = {
 	EXPECT(C0, "HTTP/1.1 204 No\r\nServer: w\r\n\r\n"),
 };
 
+/* Whatever stands around a value, the field leaves as "name: value", whether or not its
+ * neighbours are copied with it; and the log finds what it looks for behind all of them. */
+static const struct step fields_in_all_forms[] = {
+	CONNECT(C0),
+	SEND(C0, "POST /p1 HTTP/1.1\r\nA: 1\r\nB:2\r\nC:  3\r\nReferer:r\r\nD: 4 \r\nHost: a\r\nE:\t5\r\n"
+		 "F: \t6\t\r\nG: \r\nH:\r\nI:   \r\nUser-Agent: \xff u\r\nJ: a:  b\r\nA: \x80\r\n"
+		 "Content-Length:  002 \r\nK: 7\r\nX-Request-Id:\tmine \r\n\r\nhi"),
+	EXPECT(S0, "POST /p1 HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nReferer: r\r\nD: 4\r\nE: 5\r\n"
+		   "F: 6\r\nG: \r\nH: \r\nI: \r\nUser-Agent: \xff u\r\nJ: a:  b\r\nA: \x80\r\n"
+		   "Content-Length: 2\r\nK: 7\r\nX-Request-Id: mine\r\nX-Forwarded-For: 127.0.0.1\r\n"),
+	EXPECT(S0, "\r\n\r\nhi"),
+	SEND(S0, "HTTP/1.1 200\r\nA:1\r\nB: 2\r\nContent-Length: 00000000000000000000001\r\nC:\r\nConnection:\tB\r\n"
+		 "D: \r\n\r\na"),
+	EXPECT(C0, "HTTP/1.1 200 \r\nA: 1\r\nContent-Length: 1\r\nC: \r\nD: \r\n\r\na"),
+	LOG("\"referer\":\"r\",\"user_agent\":\"\\u00FF u\",\"request_id\":\"mine\""),
+};
+
 static const struct step pipelined[] = {
 	CONNECT(C0),
 	SEND(C0, GET("/a") GET("/b") "GET /c HTTP/1.1\r\nHo"),
@@ -272,6 +289,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(keep_alive),
 	SCENARIO(json_log, .setup = { .log_json = true, .trusting = true }),
 	SCENARIO(forwarding),
+	SCENARIO(fields_in_all_forms, .setup = { .log_json = true, .trusting = true }),
 	SCENARIO(pipelined),
 	SCENARIO(pipelined_and_shut),
 	SCENARIO(pipelined_refusals, .setup = { .routed = true }),
