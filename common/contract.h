@@ -11,6 +11,7 @@
 #define CONTRACT_APP "DROVER_APP"
 #define CONTRACT_RELEASE "DROVER_RELEASE"
 #define CONTRACT_CONCURRENCY "WEB_CONCURRENCY"      /* 1: no clustering inside a copy */
+#define CONTRACT_NOTIFY "NOTIFY_SOCKET"             /* READY=1 and so on are sent there: sd_notify(3) */
 
 /* Exit statuses of drover itself (sysexits.h where one fits). */
 enum contract_exit {

@@ -23,6 +23,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/notify.h"
 #include "worker/connection.h"
 
 #define BACKLOG 1024
@@ -188,8 +189,19 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 		arm(&s->sweep_ev, SWEEP_MS);
 }
 
+/* Whoever started us may wait for it. */
+static void notify(const char *text)
+{
+	enum err e = notify_send(text);
+
+	if (e)
+		log_warn("cannot send %s to $" CONTRACT_NOTIFY ": %s", text,
+			 e == ERR_SYS ? strerror(errno) : err_text(e));
+}
+
 static void drain(struct server *s)
 {
+	notify("STOPPING=1");
 	s->drain_by_us = clock_now_us() + DRAIN_US;
 	close_listener(s);
 	list_each_safe(it, &s->connections)
@@ -242,6 +254,7 @@ static void announce(const struct server *s)
 			die(EXIT_FAILED, "cannot read the address of a socket: %s", strerror(errno));
 	}
 	log_notice("listening on %s", addr_format(&bound, text));
+	notify("READY=1");
 }
 
 /* Removes the socket's file, unless a successor has put its own there. */

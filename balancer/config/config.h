@@ -18,7 +18,7 @@
 #include "common/log.h"
 
 enum cfg_bind { BIND_PORT = 0, BIND_UNIX, BIND_MAX };
-enum cfg_ready { READY_PORT = 0, READY_MAX };
+enum cfg_ready { READY_PORT = 0, READY_NOTIFY, READY_MAX };
 enum cfg_balance { BALANCE_ROUND_ROBIN = 0, BALANCE_MAX };
 enum cfg_log_format { LOG_FORMAT_COMBINED = 0, LOG_FORMAT_JSON, LOG_FORMAT_MAX };
 

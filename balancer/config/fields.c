@@ -248,7 +248,7 @@ bool env_is_ours(const char *name, size_t n_name)
 {
 	static const char *const ours[] = {
 		CONTRACT_PORT, CONTRACT_HOST,    CONTRACT_INSTANCE,    CONTRACT_NODE_INSTANCE,
-		CONTRACT_APP,  CONTRACT_RELEASE, CONTRACT_CONCURRENCY,
+		CONTRACT_APP,  CONTRACT_RELEASE, CONTRACT_CONCURRENCY,  CONTRACT_NOTIFY,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
 		if (strlen(ours[i]) == n_name && memcmp(ours[i], name, n_name) == 0)

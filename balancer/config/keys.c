@@ -20,7 +20,7 @@
 #define TABLE(rows) .keys = (rows), .n = ARRAY_LEN(rows)
 
 static const char *const bind_names[] = { "port", "unix", NULL };
-static const char *const ready_names[] = { "port", NULL };
+static const char *const ready_names[] = { "port", "notify", NULL };
 static const char *const balance_names[] = { "round-robin", NULL };
 static const char *const format_names[] = { "combined", "json", NULL };
 static const char *const level_names[] = { "error", "warn", "notice", "info", "debug", NULL };
@@ -54,9 +54,11 @@ const struct key_table listen_keys = {
 
 static const struct key ready_rows[] = {
 	{ "type", VALUE_CHOICE, AT(ready_type), "port", .choices = ready_names,
-	  .help = "How a new worker proves that it is ready. `port`: it accepts a connection." },
+	  .help = "How a new worker proves that it is ready. `port`: it accepts a connection. "
+		  "`notify`: it sends `READY=1` to `$NOTIFY_SOCKET`, as sd_notify(3) describes." },
 	{ "timeout", VALUE_MS, AT(ready_timeout_ms), "30s", 100, HOUR,
-	  .help = "How long the proof may take; then the worker is stopped and counts as failed." },
+	  .help = "How long the proof may take; then the worker is stopped and counts as failed. "
+		  "With `EXTEND_TIMEOUT_USEC=` a worker can ask for more, up to ten times as much." },
 };
 
 static const struct key_table ready_keys = {

@@ -1,8 +1,12 @@
-/* The readiness probe "port"; in the master, called by worker_proc.c.  The
- * master sends and reads no byte: a completed connect is the whole proof. */
+/* Proofs of readiness; in the master, called by worker_proc.c.
+ *
+ *   port     it accepts a connection.  The master sends and reads no byte.
+ *   notify   it says so: nothing to do here but to wait for ready_notified().
+ */
 #include "balancer/master/ready.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "common/base.h"
@@ -68,13 +72,32 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 ready_f *on_ready, void *arg)
+		 const struct cfg_app *conf, ready_f *on_ready, void *arg)
 {
-	*r = (struct ready){ .active = true, .base = base, .address = *address, .fd = -1,
-			     .wait_ms = FIRST_WAIT_MS, .on_ready = on_ready, .arg = arg };
+	*r = (struct ready){ .active = true, .base = base, .address = *address, .conf = conf,
+			     .fd = -1, .wait_ms = FIRST_WAIT_MS, .on_ready = on_ready, .arg = arg };
 	event_assign(&r->timer, base, -1, EV_TIMEOUT, on_timer, r);
 	event_priority_set(&r->timer, 0);
-	try_again_later(r);
+	if (conf->ready_type != READY_NOTIFY)
+		try_again_later(r);
+}
+
+void ready_notified(struct ready *r)
+{
+	if (r->active && r->conf->ready_type == READY_NOTIFY)
+		succeed(r);
+}
+
+const char *ready_lack(const struct ready *r, char buf[static READY_LACK_MAX])
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (r->conf->ready_type == READY_NOTIFY)
+		snprintf(buf, READY_LACK_MAX, "no READY=1 has come over $NOTIFY_SOCKET");
+	else
+		snprintf(buf, READY_LACK_MAX, "nothing accepts on %s (does the command listen on "
+			 "$PORT?)", addr_format(&r->address, text));
+	return buf;
 }
 
 void ready_stop(struct ready *r)

@@ -1,4 +1,4 @@
-/* Waiting until a worker accepts connections: a connect every few milliseconds. */
+/* Waiting until a worker proves that it is ready, as ready.type of its app says. */
 #ifndef DROVER_MASTER_READY_H
 #define DROVER_MASTER_READY_H
 
@@ -6,6 +6,7 @@
 #include <event2/event_struct.h>
 #include <stdbool.h>
 
+#include "balancer/config/config.h"
 #include "common/addr.h"
 
 typedef void ready_f(void *arg);
@@ -14,6 +15,7 @@ struct ready {
 	bool active;
 	struct event_base *base;
 	struct addr address;
+	const struct cfg_app *conf;
 	struct event timer, connecting;
 	int fd;           /* of the connect in progress, or -1 */
 	unsigned wait_ms; /* until the next attempt */
@@ -21,10 +23,18 @@ struct ready {
 	void *arg;
 };
 
-/* Calls on_ready(arg) once, from the loop, when `address` accepts; never before
- * returning.  Gives up only by ready_stop().  Borrows base. */
+/* Calls on_ready(arg) once, from the loop, when the worker of `conf` that is to listen on
+ * `address` has proved itself; never before returning.  Gives up only by ready_stop().
+ * Borrows base and conf. */
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 ready_f *on_ready, void *arg);
+		 const struct cfg_app *conf, ready_f *on_ready, void *arg);
 void ready_stop(struct ready *r); /* harmless when not started */
+
+/* The worker has sent READY=1; nothing to those that prove themselves in another way. */
+void ready_notified(struct ready *r);
+
+/* What the proof still lacks: "nothing accepts on 127.0.0.1:4000 ..."; returns `buf`. */
+#define READY_LACK_MAX 512
+const char *ready_lack(const struct ready *r, char buf[static READY_LACK_MAX]);
 
 #endif

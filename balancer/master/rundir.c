@@ -2,6 +2,7 @@
  *
  *   /run/drover/NAME.lock         "PID\n", held with flock(2)
  *   /run/drover/wPID/APP/N.sock   a worker's socket; the directory APP belongs to its user
+ *   /run/drover/wPID/notify/N     its NOTIFY_SOCKET, which belongs to its user
  */
 #include "balancer/master/rundir.h"
 
@@ -236,21 +237,43 @@ static enum err socket_directory(const char *path, const struct proc_user *owner
 	return ERR_OK;
 }
 
+static enum err make_sockets(struct rundir *r)
+{
+	if (!r->sockets)
+		r->sockets = mem_must_printf("%s/w%d", r->path, (int)getpid());
+	return mkdir(r->sockets, 0711) != 0 && errno != EEXIST ? ERR_SYS : ERR_OK;
+}
+
 enum err rundir_socket_path(struct rundir *r, uint32_t app_id, uint64_t epoch,
 			    const struct proc_user *owner, const struct proc_user *balancer,
 			    char *buf, size_t room)
 {
-	if (!r->sockets)
-		r->sockets = mem_must_printf("%s/w%d", r->path, (int)getpid());
-	if (mkdir(r->sockets, 0711) != 0 && errno != EEXIST)
-		return ERR_SYS;
+	enum err e = make_sockets(r);
+
+	if (e)
+		return e;
 	int n = snprintf(buf, room, "%s/%u", r->sockets, app_id);
 	if (n < 0 || (size_t)n >= room)
 		return ERR_RANGE;
-	enum err e = socket_directory(buf, owner, balancer);
+	e = socket_directory(buf, owner, balancer);
 	if (e)
 		return e;
 	int more = snprintf(buf + n, room - (size_t)n, "/%llu.sock", (unsigned long long)epoch);
+	return more < 0 || (size_t)more >= room - (size_t)n ? ERR_RANGE : ERR_OK;
+}
+
+enum err rundir_notify_path(struct rundir *r, uint64_t epoch, char *buf, size_t room)
+{
+	enum err e = make_sockets(r);
+
+	if (e)
+		return e;
+	int n = snprintf(buf, room, "%s/notify", r->sockets);
+	if (n < 0 || (size_t)n >= room)
+		return ERR_RANGE;
+	if (mkdir(buf, 0711) != 0 && errno != EEXIST)
+		return ERR_SYS;
+	int more = snprintf(buf + n, room - (size_t)n, "/%llu", (unsigned long long)epoch);
 	return more < 0 || (size_t)more >= room - (size_t)n ? ERR_RANGE : ERR_OK;
 }
 

@@ -41,6 +41,10 @@ MUST_CHECK enum err rundir_socket_path(struct rundir *r, uint32_t app_id, uint64
 				       const struct proc_user *owner,
 				       const struct proc_user *balancer, char *buf, size_t room);
 
+/* The path of a new worker's NOTIFY_SOCKET, in a directory where only we make files.
+ * ERR_RANGE as above. */
+MUST_CHECK enum err rundir_notify_path(struct rundir *r, uint64_t epoch, char *buf, size_t room);
+
 /* Lets the balancers connect to a worker's socket.  `path` lies in a directory
  * that the worker may write: nothing is followed, nothing but a socket touched. */
 MUST_CHECK enum err rundir_open_socket(const char *path);

@@ -12,13 +12,15 @@
 
 /* systemd's words to the master: a worker that answered them would speak for it. */
 static const char *const not_for_workers[] = {
-	"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
+	CONTRACT_NOTIFY, "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
+	"LISTEN_FDNAMES",
 };
 
 /* The parts that ${} stands for, as text. */
 struct facts {
 	char port[ADDR_TEXT_MAX];
-	const char *host;
+	const char *host;   /* "": a Unix socket */
+	const char *notify; /* path of its socket, or NULL */
 	char instance[16], release[16];
 };
 
@@ -144,13 +146,12 @@ static enum err put_contract(char **env, const struct facts *f, const char *app)
 		{ CONTRACT_APP, app },
 		{ CONTRACT_RELEASE, f->release },
 		{ CONTRACT_CONCURRENCY, "1" },
-		{ CONTRACT_HOST, f->host },
+		{ CONTRACT_NOTIFY, f->notify },
+		{ CONTRACT_HOST, f->host[0] ? f->host : NULL },
 	};
-	/* The last one, HOST, has no meaning with a Unix socket. */
-	size_t n = ARRAY_LEN(rows) - (f->host[0] ? 0 : 1);
 
-	for (size_t i = 0; i < n; i++)
-		if (put(env, assignment(rows[i].name, rows[i].value)))
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (rows[i].value && put(env, assignment(rows[i].name, rows[i].value)))
 			return ERR_NOMEM;
 	return ERR_OK;
 }
@@ -194,12 +195,13 @@ static enum err fill_argv(char **argv, const struct cfg_app *app, const struct f
 
 enum err worker_env_init(struct worker_env *e, const struct cfg_app *app,
 			 const struct addr *address, uint32_t instance, uint32_t release,
-			 char *const *inherited)
+			 const char *notify, char *const *inherited)
 {
-	enum { CONTRACT_ROOM = 8 };
+	enum { CONTRACT_ROOM = 9 }; /* its variables, and the NULL at the end */
 	struct facts f;
 
 	learn(&f, address, instance, release);
+	f.notify = notify;
 	e->argv = mem_alloc_zero((count(app->command) + 1) * sizeof(char *));
 	size_t most = count(inherited) + count(app->env) + CONTRACT_ROOM;
 	e->env = mem_alloc_zero(most * sizeof(char *));

@@ -14,11 +14,11 @@ struct worker_env {
 	char **argv, **env; /* NULL-terminated */
 };
 
-/* For instance `instance` of `app`, which is to listen on `address`.  The caller
- * ends it with worker_env_fini().  ERR_NOMEM: nothing to end. */
+/* For instance `instance` of `app`, which is to listen on `address` and to notify at the
+ * path `notify` (NULL: nowhere).  The caller ends it with worker_env_fini().  ERR_NOMEM: nothing to end. */
 MUST_CHECK enum err worker_env_init(struct worker_env *e, const struct cfg_app *app,
 				    const struct addr *address, uint32_t instance, uint32_t release,
-				    char *const *inherited);
+				    const char *notify, char *const *inherited);
 void worker_env_fini(struct worker_env *e);
 
 /* `text` with ${PORT}, ${HOST} and ${INSTANCE} replaced; anything else stays as

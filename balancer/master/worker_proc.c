@@ -29,6 +29,7 @@
 #include "common/log.h"
 
 #define BOOT_LOOK_MS 5000
+#define EXTENDED_AT_MOST 10   /* times ready.timeout, with EXTEND_TIMEOUT_USEC */
 #define DRAIN_LOOK_MS 20
 #define FOLLOW_US 1000000     /* at least, for the balancers to follow the roster */
 #define LEAVING_LOOK_MS 20
@@ -135,24 +136,63 @@ static void mark_up(struct worker *w)
 	app_on_up(w->app, w);
 }
 
+/* What it has told us itself, for the lines about its start: "; its status: ...", or "". */
+#define TOLD_MAX (4 * NOTIFY_STATUS_MAX + 128)
+
+static const char *told(const struct worker *w, char buf[static TOLD_MAX])
+{
+	int n = 0;
+
+	buf[0] = '\0';
+	if (w->notify.status[0])
+		n = snprintf(buf, TOLD_MAX, "; its status: %s", w->notify.status);
+	if (w->notify.strangers)
+		snprintf(buf + n, TOLD_MAX - (size_t)n, "; notifications from outside its process "
+			 "group were dropped: %u", w->notify.strangers);
+	return buf;
+}
+
 /* A first look while whoever started us may still be watching, then the end of
- * ready.timeout. */
+ * ready.timeout, or of the time that the worker has asked for. */
 static void look_at_boot(struct worker *w)
 {
-	char text[ADDR_TEXT_MAX], next[APP_NEXT_MAX];
+	char lack[READY_LACK_MAX], more[TOLD_MAX], next[APP_NEXT_MAX];
 	uint64_t now = master_now_us();
 
 	if (now < w->deadline_us) {
-		log_notice("%s: nothing accepts on %s after %.0f s; still waiting", w->name,
-			   addr_format(&w->address, text), seconds_since(w->started_us));
+		if (!w->boot_looked)
+			log_notice("%s: still waiting after %.0f s: %s%s", w->name,
+				   seconds_since(w->started_us), ready_lack(&w->ready, lack),
+				   told(w, more));
+		w->boot_looked = true;
 		master_timer(&w->ev_timer, (w->deadline_us - now) / 1000 + 1);
 		return;
 	}
 	app_on_boot_failure(w->app, w, next);
-	log_error("%s was not ready within %.1f s: nothing accepts on %s (does the command listen "
-		  "on $PORT?)%s", w->name, (double)w->release->conf->ready_timeout_ms / 1e3,
-		  addr_format(&w->address, text), next);
+	log_error("%s was not ready within %.1f s: %s%s%s", w->name, seconds_since(w->started_us),
+		  ready_lack(&w->ready, lack), told(w, more), next);
 	snprintf(w->exit_text, sizeof(w->exit_text), "not ready in time");
+	log_last_lines(w);
+	start_stopping(w);
+}
+
+/* EXTEND_TIMEOUT_USEC: however often it asks, a start that takes for ever fails at last. */
+static void extend_boot(struct worker *w, uint64_t us)
+{
+	uint64_t most = w->release->conf->ready_timeout_ms * 1000 * EXTENDED_AT_MOST;
+	uint64_t until = MIN(master_now_us() + us, w->started_us + most);
+
+	w->deadline_us = MAX(w->deadline_us, until);
+}
+
+static void gave_up(struct worker *w)
+{
+	char more[TOLD_MAX], next[APP_NEXT_MAX];
+
+	app_on_boot_failure(w->app, w, next);
+	log_error("%s sent STOPPING=1 before it was ready, after %.2f s%s%s", w->name,
+		  seconds_since(w->started_us), told(w, more), next);
+	snprintf(w->exit_text, sizeof(w->exit_text), "stopping before it was ready");
 	log_last_lines(w);
 	start_stopping(w);
 }
@@ -167,6 +207,20 @@ bool worker_warm(const struct worker *w)
 }
 
 /* ---- the way down ------------------------------------------------------- */
+
+static void start_draining(struct worker *w);
+
+/* STOPPING=1 from one that is UP: it counts as an end, but of one that may still finish
+ * what it has. */
+static void leaves(struct worker *w)
+{
+	char next[APP_NEXT_MAX];
+
+	app_on_end(w->app, w, next);
+	log_notice("%s says that it is stopping, after %.1f s%s", w->name,
+		   seconds_since(w->started_us), next);
+	start_draining(w);
+}
 
 static void start_draining(struct worker *w)
 {
@@ -244,12 +298,12 @@ static void still_there(struct worker *w)
 
 static void boot_exit(struct worker *w)
 {
-	char next[APP_NEXT_MAX];
+	char more[TOLD_MAX], next[APP_NEXT_MAX];
 
 	app_on_boot_failure(w->app, w, next);
 	const char *hint = w->was_clean ? " (it has to stay in the foreground)" : "";
-	log_error("%s ended before it was ready: %s, after %.2f s%s%s", w->name, w->exit_text,
-		  seconds_since(w->started_us), hint, next);
+	log_error("%s ended before it was ready: %s, after %.2f s%s%s%s", w->name, w->exit_text,
+		  seconds_since(w->started_us), hint, told(w, more), next);
 	log_last_lines(w);
 	leave(w);
 }
@@ -322,19 +376,21 @@ static void do_nothing(struct worker *w)
 
 static worker_act_f *const acts[WS_MAX][WE_MAX] = {
 	[WS_STARTING] = { [WE_READY] = mark_up, [WE_TIMER] = look_at_boot, [WE_EXIT] = boot_exit,
-			  [WE_DRAIN] = start_stopping, [WE_STOP] = start_stopping,
-			  [WE_KILL] = kill_group },
-	[WS_UP]       = { [WE_EXIT] = crashed, [WE_DRAIN] = start_draining,
+			  [WE_LEAVES] = gave_up, [WE_DRAIN] = start_stopping,
+			  [WE_STOP] = start_stopping, [WE_KILL] = kill_group },
+	[WS_UP]       = { [WE_EXIT] = crashed, [WE_LEAVES] = leaves, [WE_DRAIN] = start_draining,
 			  [WE_STOP] = start_stopping, [WE_KILL] = kill_group },
 	[WS_DRAINING] = { [WE_TIMER] = check_drained, [WE_EXIT] = ended_as_asked,
-			  [WE_DRAIN] = do_nothing, [WE_STOP] = start_stopping,
+			  [WE_LEAVES] = do_nothing, [WE_DRAIN] = do_nothing, [WE_STOP] = start_stopping,
 			  [WE_KILL] = kill_group },
 	[WS_STOPPING] = { [WE_TIMER] = grace_over, [WE_EXIT] = ended_as_asked,
-			  [WE_DRAIN] = do_nothing, [WE_STOP] = do_nothing, [WE_KILL] = kill_group },
+			  [WE_LEAVES] = do_nothing, [WE_DRAIN] = do_nothing,
+			  [WE_STOP] = do_nothing, [WE_KILL] = kill_group },
 	[WS_KILLED]   = { [WE_TIMER] = still_there, [WE_EXIT] = ended_as_asked,
-			  [WE_DRAIN] = do_nothing, [WE_STOP] = do_nothing, [WE_KILL] = do_nothing },
-	[WS_LEAVING]  = { [WE_TIMER] = check_left, [WE_DRAIN] = do_nothing,
-			  [WE_STOP] = do_nothing, [WE_KILL] = kill_rest },
+			  [WE_LEAVES] = do_nothing, [WE_DRAIN] = do_nothing,
+			  [WE_STOP] = do_nothing, [WE_KILL] = do_nothing },
+	[WS_LEAVING]  = { [WE_TIMER] = check_left, [WE_LEAVES] = do_nothing,
+			  [WE_DRAIN] = do_nothing, [WE_STOP] = do_nothing, [WE_KILL] = kill_rest },
 };
 
 void worker_event(struct worker *w, enum worker_event ev)
@@ -359,6 +415,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	notify_drain(&w->notify); /* before it is reaped: its last words know their group */
 	if (waitid(P_PID, (id_t)w->pid, &si, WEXITED | WNOHANG) != 0 || si.si_pid == 0)
 		return;
 	event_del(&w->ev_ended);
@@ -384,6 +441,19 @@ static void on_ready(void *arg)
 	worker_event(arg, WE_READY);
 }
 
+/* WATCHDOG=1 and WATCHDOG_USEC are understood, but nothing is expected of a worker here. */
+static void on_notified(void *arg, const struct notify_message *msg)
+{
+	struct worker *w = arg;
+
+	if (msg->extend_us && w->phase == WS_STARTING)
+		extend_boot(w, msg->extend_us);
+	if (msg->stopping)
+		worker_event(w, WE_LEAVES);
+	else if (msg->ready)
+		ready_notified(&w->ready);
+}
+
 void worker_watch(struct worker *w)
 {
 	struct master *m = w->app->m;
@@ -396,7 +466,8 @@ void worker_watch(struct worker *w)
 	uint64_t timeout_ms = w->release->conf->ready_timeout_ms;
 	w->deadline_us = w->started_us + timeout_ms * 1000;
 	master_timer(&w->ev_timer, MIN(timeout_ms, BOOT_LOOK_MS));
-	ready_start(&w->ready, m->base, &w->address, on_ready, w);
+	ready_start(&w->ready, m->base, &w->address, w->release->conf, on_ready, w);
+	notify_start(&w->notify, m->base, w->pid, on_notified, w);
 }
 
 void worker_bury(struct worker *w)
@@ -409,6 +480,7 @@ void worker_bury(struct worker *w)
 		event_del(&w->ev_ended);
 	fd_close(&w->pidfd);
 	ready_stop(&w->ready);
+	notify_close(&w->notify);
 	output_close(&w->output);
 	if (w->pid && addr_is_unix(&w->address))
 		unlink(w->address.un.sun_path);

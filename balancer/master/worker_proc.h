@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "balancer/master/notify.h"
 #include "balancer/master/output.h"
 #include "balancer/master/ready.h"
 #include "common/addr.h"
@@ -32,6 +33,7 @@ enum worker_phase {
 
 enum worker_event {
 	WE_READY = 0, /* its readiness is proved */
+	WE_LEAVES,    /* it says that it is stopping, unasked */
 	WE_TIMER,     /* the phase's timer */
 	WE_EXIT,      /* the process has ended */
 	WE_DRAIN,     /* it is not wanted any more */
@@ -55,6 +57,7 @@ struct worker {
 	int pidfd;
 	struct event ev_ended, ev_timer;
 	struct ready ready;
+	struct notify notify;
 	struct output output;
 
 	uint64_t started_us, up_us, drain_us;
@@ -62,6 +65,7 @@ struct worker {
 	uint64_t deadline_us;     /* of STARTING and DRAINING; later: when SIGKILL is due */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
+	bool boot_looked;         /* that its start takes long has been said */
 	char name[80 + ADDR_TEXT_MAX]; /* "app web: worker 0 (pid 123)", or "server ..." */
 	char exit_text[64];
 	bool was_told;            /* ended by somebody's signal: its output explains nothing */

@@ -66,6 +66,29 @@ static enum err give_socket(struct worker *w, const struct proc_user *user)
 	return ERR_OK;
 }
 
+/* Without it only those workers cannot start that have to use it. */
+static enum err give_notify(struct worker *w, const struct proc_user *user)
+{
+	struct master *m = w->app->m;
+	uint64_t epoch = m->slots.draft->slots[w->slot].epoch;
+	char path[sizeof(w->notify.path)];
+	enum err e = rundir_notify_path(&m->rundir, epoch, path, sizeof(path));
+
+	if (!e)
+		e = notify_open(&w->notify, path, user);
+	if (!e) {
+		warden_set_sockets(&m->warden, m->rundir.sockets);
+		return ERR_OK;
+	}
+	const char *why = e == ERR_SYS ? strerror(errno) :
+			  e == ERR_RANGE ? "the path of the run directory is too long; set "
+					   "XDG_RUNTIME_DIR to a shorter one" : err_text(e);
+	if (w->release->conf->ready_type == READY_NOTIFY)
+		return complain(w, e, "cannot make its NOTIFY_SOCKET", why);
+	log_warn("app %s: worker %u gets no NOTIFY_SOCKET: %s", w->app->name, w->instance, why);
+	return ERR_OK;
+}
+
 static const char *exec_remedy(int error)
 {
 	switch (error) {
@@ -103,8 +126,9 @@ static enum err spawn(struct worker *w, const struct proc_user *user)
 	struct proc_failure failure;
 	struct worker_env env;
 	int fds[2];
+	const char *notify = w->notify.fd >= 0 ? w->notify.path : NULL;
 	enum err e = worker_env_init(&env, conf, &w->address, w->instance, w->release->number,
-				     environ);
+				     notify, environ);
 
 	if (e)
 		return complain(w, e, err_text(e), "");
@@ -155,7 +179,7 @@ static struct worker *new_worker(struct app *app, struct release *r, uint32_t in
 	w->app = app;
 	w->release = r ? release_hold(r) : NULL;
 	w->instance = instance;
-	w->pidfd = -1;
+	w->pidfd = w->notify.fd = -1;
 	w->output.streams[0].fd = w->output.streams[1].fd = -1;
 	w->started_us = master_now_us();
 	list_init(&w->link);
@@ -164,6 +188,7 @@ static struct worker *new_worker(struct app *app, struct release *r, uint32_t in
 
 static void discard(struct worker *w)
 {
+	notify_close(&w->notify);
 	output_close(&w->output);
 	w->release = release_drop(w->release);
 	mem_free(w);
@@ -186,6 +211,8 @@ static enum err prepare_and_spawn(struct worker *w)
 	if (e)
 		return complain(w, e, "there is no such user", conf->user);
 	e = conf->bind == BIND_UNIX ? give_socket(w, &user) : give_port(w);
+	if (!e)
+		e = give_notify(w, &user);
 	return e ? e : spawn(w, &user);
 }
 

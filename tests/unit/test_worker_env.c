@@ -52,7 +52,8 @@ static const char *value(char *const *env, const char *name)
 
 static char *inherited[] = {
 	(char *)"PATH=/bin", (char *)"NOTIFY_SOCKET=/run/systemd/notify", (char *)"LISTEN_FDS=1",
-	(char *)"LISTEN_PID=1", (char *)"LISTEN_FDNAMES=x", (char *)"PORT=80", (char *)"HOST=outer",
+	(char *)"LISTEN_PID=1", (char *)"LISTEN_FDNAMES=x", (char *)"WATCHDOG_USEC=1",
+	(char *)"WATCHDOG_PID=1", (char *)"PORT=80", (char *)"HOST=outer",
 	(char *)"COLOUR=grey", (char *)"EMPTY=", NULL,
 };
 
@@ -71,7 +72,7 @@ static void test_port(void **state)
 	struct worker_env e;
 
 	(void)state;
-	assert_int_equal(worker_env_init(&e, &a, &address, 3, 12, inherited), ERR_OK);
+	assert_int_equal(worker_env_init(&e, &a, &address, 3, 12, NULL, inherited), ERR_OK);
 	assert_string_equal(e.argv[0], "node");
 	assert_string_equal(e.argv[1], "--port=4001");
 	assert_string_equal(e.argv[2], "");
@@ -87,7 +88,8 @@ static void test_port(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(want); i++)
 		check_row_text(want[i][0], value(e.env, want[i][0]), want[i][1]);
 	/* What systemd told the master, and the master alone. */
-	const char *withheld[] = { "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES" };
+	const char *withheld[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
+				   "LISTEN_PID", "LISTEN_FDNAMES" };
 	for (size_t i = 0; i < ARRAY_LEN(withheld); i++)
 		check_row(withheld[i], value(e.env, withheld[i]) == NULL);
 	worker_env_fini(&e);
@@ -103,10 +105,11 @@ static void test_unix_socket_has_no_host(void **state)
 
 	(void)state;
 	assert_int_equal(addr_unix("/run/drover/w1/1/2.sock", &address), ERR_OK);
-	assert_int_equal(worker_env_init(&e, &a, &address, 0, 1, inherited), ERR_OK);
+	assert_int_equal(worker_env_init(&e, &a, &address, 0, 1, "/run/n", inherited), ERR_OK);
 	assert_string_equal(e.argv[1], ":/run/drover/w1/1/2.sock");
 	assert_string_equal(value(e.env, "PORT"), "/run/drover/w1/1/2.sock");
 	assert_null(value(e.env, "HOST"));
+	assert_string_equal(value(e.env, "NOTIFY_SOCKET"), "/run/n");
 	worker_env_fini(&e);
 }
 
@@ -124,7 +127,7 @@ static void test_without_memory(void **state)
 	(void)state;
 	do {
 		mem_fault_at(++nth);
-		enum err err = worker_env_init(&e, &a, &address, 0, 1, inherited);
+		enum err err = worker_env_init(&e, &a, &address, 0, 1, "/run/n", inherited);
 		failed = mem_fault_hit();
 		mem_fault_at(0);
 		assert_int_equal(err, failed ? ERR_NOMEM : ERR_OK);
