@@ -40,9 +40,9 @@ def test_worker_that_was_killed_is_replaced(running, signum):
 	old = running.worker(0)
 	old.kill(signum)
 	running.wait(replaced(running, old.pid), 'a successor', 5)
-	# The bundled worker takes SIGTERM as a wish and ends with 0; still nobody asked it to.
-	how = 'exit status 0' if signum == signal.SIGTERM else f'signal {int(signum)}'
-	running.wait_log(rf'app.*\b{old.pid}\b.* ended: {how}')
+	# The bundled worker takes SIGTERM as a wish, and says so; still nobody asked it to.
+	how = 'says that it is stopping' if signum == signal.SIGTERM else f'ended: signal {int(signum)}'
+	running.wait_log(rf'app.*\b{old.pid}\b.* {how}')
 	running.wait_serving(2)
 
 

@@ -177,7 +177,7 @@ def test_one_that_says_it_is_stopping_is_replaced_without_loss(drover, steady):
 	client = steady(('127.0.0.1', drover.port), '/instance')
 	for i in range(3):
 		os.kill(drover.worker().pid, signal.SIGTERM)
-		drover.wait(lambda i=i: drover.log().count('ready on') == 3 + i, 'its successor is ready')
+		drover.wait(lambda i=i: drover.log().count('ready on') == 3 + i and len(drover.workers()) == 2, 'it is replaced')
 	client.stop()
 	assert not client.failures, client.failures[:5]
 	assert len(re.findall('says that it is stopping', drover.log())) == 3

@@ -78,11 +78,11 @@ static void test_values(void **state)
 		  "  log: { format: jsn }\n"
 		  "                 ^~~\n"
 		  "  did you mean json?\n" },
-		{ "apps: { web: { command: sh, ready: { type: http } } }\n",
-		  "t.yaml:1:44: apps.web.ready.type: \"http\" is not known here; the only choice is "
-		  "port\n"
-		  "  apps: { web: { command: sh, ready: { type: http } } }\n"
-		  "                                             ^~~~\n" },
+		{ "apps: { web: { command: sh, balance: dice } }\n",
+		  "t.yaml:1:38: apps.web.balance: \"dice\" is not known here; the only choice is "
+		  "round-robin\n"
+		  "  apps: { web: { command: sh, balance: dice } }\n"
+		  "                                       ^~~~\n" },
 		{ APP "user: no-such-user-here\n",
 		  "t.yaml:2:7: user: \"no-such-user-here\" is not a user on this machine\n"
 		  "  user: no-such-user-here\n"
