@@ -232,6 +232,66 @@ static const struct step read_filled_then_fin[] = {
 	COUNT(upstream_failures, 0),
 };
 
+/* ---- clients whose first request came with the connection ---- */
+
+/* They are not watched before the next sweep: then it shows. */
+static const struct step first_request_abandoned[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	EXPECT(S0, "\r\n\r\n"),
+	RESET(C0),
+	SILENCE(S0),
+	TICK(200),
+	ENDS(S0),
+	COUNT(connections_open, 0),
+	COUNT(client_aborts, 1),
+};
+
+/* The accept queue is emptied beyond the limit: some of it is dead, some ends at once. */
+static const struct step queue_into_a_shutdown[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	CONNECT(C1),
+	SEND(C1, "NONSENSE\r\n\r\n"),
+	CONNECT(C2),
+	RESET(C2),
+	CONNECT(C3),
+	SEND(C3, GET("/b")),
+	NEVER(S1),
+	DRAIN(SHUTDOWN),
+	STOPPED,
+	EXPECT(C1, "HTTP/1.1 400 "),
+	EXPECT(S1, "GET /b "),
+	SEND(S1, OK(1) "b"),
+	EXPECT(C3, "Connection: close\r\n\r\nb"),
+	ENDS(C3),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "Connection: close\r\n\r\na"),
+	ENDS(C0),
+	CLOSE(C1),
+	DRAINED(0),
+};
+
+/* A shutdown that finds more waiting on an idle connection than one read takes. */
+static const struct step much_waits_at_the_shutdown[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, OK(1) "a"),
+	EXPECT(C0, "\r\n\r\na"),
+	DRAIN(SHUTDOWN),
+	SEND(C0, POST("/p1", 100000)),
+	FILL(C0, 100000),
+	EXPECT(S1, "\r\n\r\n"),
+	PATTERN(S1, 100000),
+	SEND(S1, OK(1) "b"),
+	EXPECT(C0, "Connection: close\r\n\r\nb"),
+	ENDS(C0),
+	DRAINED(0),
+};
+
 static const struct scenario scenarios[] = {
 	SCENARIO(bytes_behind_the_last),
 	SCENARIO(bytes_behind_a_later_one),
@@ -245,6 +305,9 @@ static const struct scenario scenarios[] = {
 	SCENARIO(tunnel_and_fin),
 	SCENARIO(refused_body_goes_on),
 	SCENARIO(refused_with_reset),
+	SCENARIO(first_request_abandoned),
+	SCENARIO(queue_into_a_shutdown, .setup = { .connections = 1 }),
+	SCENARIO(much_waits_at_the_shutdown, .setup = { .unix_sockets = true }),
 	SCENARIO(read_filled_by_a_body, .setup = { .unix_sockets = true }),
 	SCENARIO(read_filled_then_fin, .setup = { .unix_sockets = true }),
 };
