@@ -79,9 +79,10 @@ def test_requests_wait_for_a_descriptor(drover, peer, crowd):
 		time.sleep(0.002)  # long enough for the others to want a connection of their own
 		c.send(ok())
 	p = peer(script)
-	limited(drover, p, files=64)
+	balancer = limited(drover, p, files=64)
 	many = crowd(drover.port)
 	some = many.open(36)
+	drover.wait(lambda: clients_of(drover, balancer) == len(some), 'all are in')
 	for _ in range(20):
 		many.ask(some)
 	assert PAUSES not in drover.log()
