@@ -113,7 +113,8 @@ enum err proc_become(const struct proc_user *user)
 static struct {
 	char *start;
 	size_t bytes;
-	char **env; /* our copy, for as long as the process lives */
+	char **env;  /* our copy, for as long as the process lives */
+	char *texts; /* its texts; in one piece, which stays known after an unsetenv() */
 } title;
 
 extern char **environ;
@@ -128,18 +129,21 @@ static void extend_over(char *const *texts)
 
 void proc_title_init(int argc, char **argv)
 {
-	size_t n = 0;
+	size_t n = 0, bytes = 1;
 
 	if (argc < 1)
 		return;
 	title.start = argv[0];
 	extend_over(argv);
 	extend_over(environ);
-	while (environ[n])
-		n++;
+	for (; environ[n]; n++)
+		bytes += strlen(environ[n]) + 1;
 	title.env = mem_must_alloc((n + 1) * sizeof(char *));
-	for (size_t i = 0; i < n; i++)
-		title.env[i] = mem_must_dup(environ[i]);
+	char *text = title.texts = mem_must_alloc(bytes);
+	for (size_t i = 0; i < n; i++) {
+		title.env[i] = strcpy(text, environ[i]);
+		text += strlen(text) + 1;
+	}
 	environ = title.env;
 	for (int i = 0; i < argc; i++)
 		argv[i] = mem_must_dup(argv[i]);

@@ -42,8 +42,15 @@ struct sockets {
 	size_t n;
 };
 
-/* Its share: of each TCP address every K-th socket (more sockets than balancers
- * after the number was lowered: the surplus is shared out), every Unix socket. */
+/* Whether socket `k` of `n` is balancer `index`'s of `balancers`.  More sockets than
+ * balancers (the number was lowered): the surplus is shared out.  Fewer (a Unix socket,
+ * or inherited ones): each socket has several balancers. */
+static bool is_share(size_t k, size_t n, uint32_t index, uint32_t balancers)
+{
+	return n < balancers ? index % n == k : k % balancers == index;
+}
+
+/* Its share of the sockets of each address. */
 static struct sockets take_listeners(const struct generation *g, uint32_t index)
 {
 	const struct config *cfg = g->config->cfg;
@@ -57,7 +64,7 @@ static struct sockets take_listeners(const struct generation *g, uint32_t index)
 	for (size_t i = 0; i < cfg->n_listens; i++) {
 		const struct listener *l = g->listeners[i];
 		for (size_t k = 0; k < l->n_fds; k++) {
-			if (l->n_fds > 1 && k % cfg->balancers != index)
+			if (!is_share(k, l->n_fds, index, cfg->balancers))
 				continue;
 			s.fds[s.n] = l->fds[k];
 			s.of[s.n++] = (uint32_t)i;

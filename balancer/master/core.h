@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "balancer/master/activation.h"
 #include "balancer/master/config_ref.h"
 #include "balancer/master/logs.h"
 #include "balancer/master/master.h"
@@ -17,6 +18,7 @@
 #include "balancer/master/signals.h"
 #include "balancer/master/sink.h"
 #include "balancer/master/slots.h"
+#include "balancer/master/supervisor.h"
 #include "balancer/master/warden.h"
 #include "common/list.h"
 #include "common/proc.h"
@@ -44,6 +46,8 @@ struct master {
 	struct signals signals;
 	struct warden warden;
 	struct shutdown stop;
+	struct supervisor supervisor; /* whom we tell how we are */
+	struct activation activation; /* listening sockets that it gave us */
 
 	struct list listeners;        /* struct listener */
 	struct list generations;      /* struct generation, oldest first */

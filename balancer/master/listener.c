@@ -72,10 +72,9 @@ static void complain(struct master *m, const struct addr *a, int error)
 		      remedy);
 }
 
-static enum err add_socket(struct master *m, struct listener *l)
+static enum err make_room(struct master *m, struct listener *l)
 {
 	int *grown = mem_alloc((l->n_fds + 1) * sizeof(*grown));
-	int fd;
 
 	if (!grown) {
 		complain(m, &l->actual, ENOMEM);
@@ -85,13 +84,46 @@ static enum err add_socket(struct master *m, struct listener *l)
 		memcpy(grown, l->fds, l->n_fds * sizeof(*grown));
 	mem_free(l->fds);
 	l->fds = grown;
-	enum err e = fd_listen(&l->actual, !addr_is_unix(&l->actual), BACKLOG, UNIX_MODE, &fd);
+	return ERR_OK;
+}
+
+static enum err add_socket(struct master *m, struct listener *l)
+{
+	int fd;
+	enum err e = make_room(m, l);
+
+	if (e)
+		return e;
+	e = fd_listen(&l->actual, !addr_is_unix(&l->actual), BACKLOG, UNIX_MODE, &fd);
 	if (e) {
 		complain(m, &l->actual, errno);
 		return e;
 	}
 	l->fds[l->n_fds++] = fd;
 	return ERR_OK;
+}
+
+/* All that were inherited for this address.  ERR_OK also when there are none. */
+static enum err add_inherited(struct master *m, struct listener *l)
+{
+	struct addr bound;
+	int fd;
+
+	for (;;) {
+		enum err e = make_room(m, l);
+		if (e)
+			return e;
+		e = activation_take(&m->activation, &l->wanted, l->n_fds, &bound, &fd);
+		if (e == ERR_MISSING)
+			return ERR_OK;
+		if (e) {
+			complain(m, &l->wanted, errno);
+			return e;
+		}
+		l->fds[l->n_fds++] = fd;
+		l->actual = bound;
+		l->inherited = true;
+	}
 }
 
 static void free_listener(struct listener *l)
@@ -105,13 +137,16 @@ static void free_listener(struct listener *l)
 static enum err open_first(struct master *m, struct listener *l)
 {
 	bool tcp = !addr_is_unix(&l->wanted);
+	enum err e = add_inherited(m, l);
 
+	if (e || l->inherited)
+		return e;
 	if (tcp && addr_port(&l->wanted) != 0 && !is_leaving(m, &l->wanted) &&
 	    fd_probe_bind(&l->wanted)) {
 		complain(m, &l->wanted, errno);
 		return ERR_SYS;
 	}
-	enum err e = add_socket(m, l);
+	e = add_socket(m, l);
 	if (e)
 		return e;
 	if (tcp) {
@@ -142,7 +177,7 @@ enum err listener_prepare(struct master *m, const struct cfg_listen *wanted, uin
 		if (e)
 			return e;
 	}
-	while (!addr_is_unix(&l->actual) && l->n_fds < balancers) {
+	while (!addr_is_unix(&l->actual) && !l->inherited && l->n_fds < balancers) {
 		enum err e = add_socket(m, l);
 		if (e)
 			return e;
@@ -157,7 +192,8 @@ void listeners_commit(struct master *m)
 		struct listener *l = list_entry(it, struct listener, link);
 		char text[ADDR_TEXT_MAX];
 		if (l->n_committed == 0 && l->n_fds > 0)
-			log_notice("listening on %s", addr_format(&l->actual, text));
+			log_notice("listening on %s%s", addr_format(&l->actual, text),
+				   l->inherited ? ", from the service manager" : "");
 		l->n_committed = l->n_fds;
 	}
 }

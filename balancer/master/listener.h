@@ -19,7 +19,8 @@ struct listener {
 	struct list link;     /* in master->listeners */
 	struct addr wanted;   /* as configured */
 	struct addr actual;   /* with the port that the kernel chose for port 0 */
-	int *fds;             /* TCP: one per balancer, SO_REUSEPORT; Unix: one */
+	int *fds;             /* TCP: one per balancer, SO_REUSEPORT; Unix: one; else as inherited */
+	bool inherited;       /* from the service manager (activation.c), whose they stay */
 	size_t n_fds;
 	size_t n_committed;   /* the first ones are in force; the rest may be undone */
 	unsigned users;       /* generations whose balancers may still accept here */

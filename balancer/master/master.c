@@ -113,6 +113,7 @@ static enum err make_base(struct master *m)
 		return ERR_SYS;
 	}
 	shutdown_init(m);
+	supervisor_start(m);
 	return ERR_OK;
 }
 
@@ -164,8 +165,11 @@ static void fill_stdio(void)
 static enum err start(struct master *m)
 {
 	struct config *cfg = m->config->cfg;
-	enum err e = make_base(m);
+	/* First: none of the descriptors that we open may pass for one that was handed over. */
+	enum err e = activation_start(m);
 
+	if (!e)
+		e = make_base(m);
 	if (!e)
 		e = open_logs(m);
 	if (!e)
@@ -210,6 +214,7 @@ static void end_turn(struct master *m)
 	shutdown_turn(m);
 	master_publish(m);
 	balancers_tell_roster(m);
+	supervisor_turn(m);
 	balancers_kill_hung(m);
 	free_buried(m);
 }
@@ -245,6 +250,7 @@ static void stop(struct master *m)
 		slots_fini(&m->slots);
 	}
 	free_buried(m);
+	activation_fini(&m->activation);
 	warden_stop(&m->warden);
 	rundir_close(&m->rundir);
 	sink_fini(&m->sinks[0], LAST_OUTPUT_MS);
@@ -253,6 +259,7 @@ static void stop(struct master *m)
 	fd_close(&m->tally_fd);
 	if (m->base) {
 		shutdown_fini(&m->stop);
+		supervisor_fini(&m->supervisor);
 		event_base_free(m->base);
 	}
 	logs_fini(&m->logs);
@@ -271,7 +278,7 @@ static struct master *new_master(struct config *cfg, const struct master_options
 		die(EXIT_FAILED, "out of memory");
 	m->booting = m->logs.booting = true;
 	m->exit_status = EXIT_FAILED;
-	m->slots.fd = m->tally_fd = m->rundir.lock_fd = -1;
+	m->supervisor.fd = m->slots.fd = m->tally_fd = m->rundir.lock_fd = -1;
 	m->logs.error_fd = m->logs.access_fd = -1;
 	m->pending_logs = (struct logs_files){ -1, -1 };
 	m->sinks[0].fd = m->sinks[1].fd = -1;

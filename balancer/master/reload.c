@@ -44,6 +44,7 @@ enum err reload_boot(struct master *m, struct config *cfg)
 		e = open_all(m, cfg);
 	if (e)
 		return e;
+	activation_close_unused(&m->activation);
 	apps_release(m, m->config);
 	e = apps_boot(m);
 	return e ? e : generation_start(m, m->config, NULL, &m->loading);
@@ -126,6 +127,7 @@ void reload_ask(struct master *m, const char *why)
 		log_notice("%s: not now, drover is stopping", why);
 		return;
 	}
+	supervisor_on_reload(m);
 	if (m->booting) {
 		m->reload_wanted = true; /* once the first generation serves */
 		return;

@@ -1,0 +1,37 @@
+/* Listening sockets that the service manager opened for us (LISTEN_FDS, after
+ * sd_listen_fds(3)).  Used by listener.c instead of opening its own. */
+#ifndef DROVER_MASTER_ACTIVATION_H
+#define DROVER_MASTER_ACTIVATION_H
+
+#include <stddef.h>
+
+#include "common/addr.h"
+#include "common/base.h"
+#include "common/err.h"
+
+struct master;
+struct activated;
+
+struct activation {
+	struct activated *sockets;
+	size_t n;
+};
+
+/* Takes the inherited sockets: checked, non-blocking, close-on-exec, with TCP_NODELAY;
+ * the variables leave the environment.  Nothing when they are meant for another
+ * process.  One that is no listening stream socket: ERR_SYNTAX, logged. */
+MUST_CHECK enum err activation_start(struct master *m);
+
+/* Gives a duplicate of the `nth` socket that answers at `wanted`, and the address that
+ * it is bound to.  ERR_MISSING: there are no more; ERR_FD_LIMIT, ERR_SYS. */
+MUST_CHECK enum err activation_take(struct activation *a, const struct addr *wanted, size_t nth,
+				    struct addr *ret_bound, int *ret_fd);
+
+/* Warns of those that no address of the configuration asked for, and closes them.
+ * The others stay: an address that leaves the configuration may come back, and nobody
+ * else could open it, since the service manager has it too. */
+void activation_close_unused(struct activation *a);
+
+void activation_fini(struct activation *a);
+
+#endif

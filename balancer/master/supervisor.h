@@ -1,0 +1,46 @@
+/* What the master tells the service manager that started it (systemd, or whatever
+ * else sets NOTIFY_SOCKET), after sd_notify(3). */
+#ifndef DROVER_MASTER_SUPERVISOR_H
+#define DROVER_MASTER_SUPERVISOR_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+struct master;
+
+enum supervisor_word {
+	SAID_NOTHING = 0,
+	SAID_READY,
+	SAID_RELOADING,
+	SAID_STOPPING,
+};
+
+struct supervisor {
+	int fd;                   /* -1: nobody wants to hear */
+	struct sockaddr_un to;
+	socklen_t to_len;
+	enum supervisor_word said;
+	uint64_t reload_us;       /* a SIGHUP that it has not been told of; 0: none */
+	uint64_t watchdog_ms;     /* between two signs of life; 0: none wanted */
+	bool complained;          /* that it cannot be reached */
+	char status[256];         /* the latest that it knows */
+	struct event ev_tick, ev_watchdog;
+};
+
+/* Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and takes them out of the
+ * environment: what we start must not speak for us.  Without them nothing here
+ * does anything. */
+void supervisor_start(struct master *m);
+void supervisor_fini(struct supervisor *s);
+
+/* A SIGHUP has come; what it leads to follows. */
+void supervisor_on_reload(struct master *m);
+
+/* End of a turn: says what has changed. */
+void supervisor_turn(struct master *m);
+
+#endif
