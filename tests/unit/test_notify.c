@@ -231,7 +231,7 @@ static void test_descriptors_are_not_taken(void **state)
 	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		fds[i] = ends[1];
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	struct cmsghdr *c = (struct cmsghdr *)(void *)control;
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(fds));
