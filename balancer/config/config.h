@@ -18,7 +18,7 @@
 #include "common/log.h"
 
 enum cfg_bind { BIND_PORT = 0, BIND_UNIX, BIND_MAX };
-enum cfg_ready { READY_PORT = 0, READY_NOTIFY, READY_MAX };
+enum cfg_ready { READY_PORT = 0, READY_HTTP, READY_NOTIFY, READY_MAX };
 enum cfg_balance { BALANCE_ROUND_ROBIN = 0, BALANCE_MAX };
 enum cfg_log_format { LOG_FORMAT_COMBINED = 0, LOG_FORMAT_JSON, LOG_FORMAT_MAX };
 
@@ -44,6 +44,7 @@ struct cfg_app {
 	uint16_t port_min, port_max; /* both 0: chosen by the kernel */
 
 	uint32_t ready_type;   /* enum cfg_ready */
+	char *ready_path;      /* of READY_HTTP */
 	uint64_t ready_timeout_ms;
 
 	uint32_t balance;      /* enum cfg_balance */

@@ -20,7 +20,7 @@
 #define TABLE(rows) .keys = (rows), .n = ARRAY_LEN(rows)
 
 static const char *const bind_names[] = { "port", "unix", NULL };
-static const char *const ready_names[] = { "port", "notify", NULL };
+static const char *const ready_names[] = { "port", "http", "notify", NULL };
 static const char *const balance_names[] = { "round-robin", NULL };
 static const char *const format_names[] = { "combined", "json", NULL };
 static const char *const level_names[] = { "error", "warn", "notice", "info", "debug", NULL };
@@ -55,7 +55,11 @@ const struct key_table listen_keys = {
 static const struct key ready_rows[] = {
 	{ "type", VALUE_CHOICE, AT(ready_type), "port", .choices = ready_names,
 	  .help = "How a new worker proves that it is ready. `port`: it accepts a connection. "
+		  "`http`: it answers a GET of `path` with a status from 200 to 399; asked again "
+		  "until it does, each time for 5 s at the most. "
 		  "`notify`: it sends `READY=1` to `$NOTIFY_SOCKET`, as sd_notify(3) describes." },
+	{ "path", VALUE_TARGET, AT(ready_path), "/", 1, 1024,
+	  .help = "What `type: http` asks for; it may have a query." },
 	{ "timeout", VALUE_MS, AT(ready_timeout_ms), "30s", 100, HOUR,
 	  .help = "How long the proof may take; then the worker is stopped and counts as failed. "
 		  "With `EXTEND_TIMEOUT_USEC=` a worker can ask for more, up to ten times as much." },

@@ -24,6 +24,7 @@ enum value_type {
 	VALUE_PATH_OFF,  /* char *, absolute; NULL for "off" */
 	VALUE_HOST,      /* char * or NULL, lower case */
 	VALUE_PREFIX,    /* char * or NULL, begins with '/' */
+	VALUE_TARGET,    /* the same, and may have a query */
 	VALUE_SCALARS,   /* the types above are read from one scalar by values.c */
 
 	VALUE_BLOCK = VALUE_SCALARS, /* keys of `sub`, in the same struct */

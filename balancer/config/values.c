@@ -409,6 +409,18 @@ static bool parse_prefix(struct parse *p)
 	return keep(p, mem_must_dup(p->text));
 }
 
+static bool parse_target(struct parse *p)
+{
+	if (p->text[0] != '/')
+		return refuse(p, "is not a path: it must begin with /");
+	for (const unsigned char *s = (const unsigned char *)p->text; *s; s++)
+		if (*s <= 0x20 || *s >= 0x7f || *s == '#')
+			return refuse(p, "must be written as it is sent: blanks, # and non-ASCII as %%XX");
+	if (strlen(p->text) > p->key->max)
+		return refuse(p, "is longer than %u bytes", (unsigned)p->key->max);
+	return keep(p, mem_must_dup(p->text));
+}
+
 /* ---- the table ---- */
 
 static void print_count(const struct key *key, const void *field, FILE *out)
@@ -470,6 +482,7 @@ static const struct value_row rows[VALUE_TYPE_MAX] = {
 	[VALUE_PATH_OFF] = { "a path or off", parse_path_off, print_text },
 	[VALUE_HOST] = { "a host like example.com or *.example.com", parse_host, print_text },
 	[VALUE_PREFIX] = { "a path like /v1", parse_prefix, print_text },
+	[VALUE_TARGET] = { "a path like /healthz", parse_target, print_text },
 	[VALUE_BLOCK] = { "a block of keys", NULL, NULL },
 	[VALUE_LISTENS] = { "an address like 0.0.0.0:8080, or a list of them", NULL, NULL },
 	[VALUE_ADDRESS] = { "an address like 0.0.0.0:8080", NULL, NULL },

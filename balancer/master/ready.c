@@ -1,6 +1,7 @@
 /* Proofs of readiness; in the master, called by worker_proc.c.
  *
  *   port     it accepts a connection.  The master sends and reads no byte.
+ *   http     the same first, then a child of the master asks (probe.c).
  *   notify   it says so: nothing to do here but to wait for ready_notified().
  */
 #include "balancer/master/ready.h"
@@ -8,7 +9,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "balancer/master/rundir.h"
 #include "common/base.h"
 #include "common/fd.h"
 
@@ -24,11 +27,60 @@ static void try_again_later(struct ready *r)
 	event_add(&r->timer, &tv);
 }
 
+static void close_fd(struct ready *r)
+{
+	if (r->pidfd >= 0)
+		probe_end(&r->pidfd, &r->fd);
+	fd_close(&r->fd);
+}
+
 static void succeed(struct ready *r)
 {
-	fd_close(&r->fd);
+	close_fd(r);
 	r->active = false;
 	r->on_ready(r->arg);
+}
+
+/* The child read what came from a network: its word is not taken on trust either. */
+static void on_report(evutil_socket_t fd, short what, void *arg)
+{
+	struct ready *r = arg;
+	struct probe_report report;
+
+	(void)what;
+	ssize_t n = read(fd, &report, sizeof(report));
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n == sizeof(report) && report.verdict < PROBE_MAX) {
+		r->report = report;
+		r->probed = true;
+		if (report.verdict != PROBE_READY)
+			return;
+		event_del(&r->connecting);
+		succeed(r);
+		return;
+	}
+	/* It has ended, or makes no sense. */
+	event_del(&r->connecting);
+	close_fd(r);
+	try_again_later(r);
+}
+
+/* It accepts connections: for `port` that is all. */
+static void accepted(struct ready *r)
+{
+	close_fd(r);
+	if (r->conf->ready_type == READY_PORT) {
+		succeed(r);
+		return;
+	}
+	if ((addr_is_unix(&r->address) && rundir_open_socket(r->address.un.sun_path)) ||
+	    probe_start(&r->address, r->conf->ready_path, r->prober, &r->pidfd, &r->fd)) {
+		try_again_later(r);
+		return;
+	}
+	event_assign(&r->connecting, r->base, r->fd, EV_READ | EV_PERSIST, on_report, r);
+	event_add(&r->connecting, NULL);
 }
 
 static void on_connected(evutil_socket_t fd, short what, void *arg)
@@ -43,7 +95,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 		try_again_later(r);
 		return;
 	}
-	succeed(r);
+	accepted(r);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -56,13 +108,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	if (fd_connect(&r->address, &r->fd, &done)) {
 		/* A Unix socket with a full backlog accepts all the same. */
 		if (addr_is_unix(&r->address) && errno == EAGAIN) {
-			r->active = false;
-			r->on_ready(r->arg);
+			accepted(r);
 			return;
 		}
 		try_again_later(r);
 	} else if (done) {
-		succeed(r);
+		accepted(r);
 	} else {
 		struct timeval tv = { .tv_usec = 0, .tv_sec = CONNECT_MS / 1000 };
 		event_assign(&r->connecting, r->base, r->fd, EV_WRITE, on_connected, r);
@@ -72,10 +123,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 const struct cfg_app *conf, ready_f *on_ready, void *arg)
+		 const struct cfg_app *conf, const struct proc_user *prober, ready_f *on_ready,
+		 void *arg)
 {
 	*r = (struct ready){ .active = true, .base = base, .address = *address, .conf = conf,
-			     .fd = -1, .wait_ms = FIRST_WAIT_MS, .on_ready = on_ready, .arg = arg };
+			     .prober = prober, .pidfd = -1, .fd = -1, .wait_ms = FIRST_WAIT_MS, .on_ready = on_ready, .arg = arg };
 	event_assign(&r->timer, base, -1, EV_TIMEOUT, on_timer, r);
 	event_priority_set(&r->timer, 0);
 	if (conf->ready_type != READY_NOTIFY)
@@ -88,12 +140,33 @@ void ready_notified(struct ready *r)
 		succeed(r);
 }
 
+static void probe_lack(const struct ready *r, char buf[static READY_LACK_MAX])
+{
+	static const char *const texts[PROBE_MAX] = {
+		[PROBE_READY] = "has just answered",
+		[PROBE_STATUS] = "is answered",
+		[PROBE_REFUSED] = "finds no connection",
+		[PROBE_CLOSED] = "is not answered: the connection is closed",
+		[PROBE_SILENT] = "is not answered in time",
+		[PROBE_NOT_HTTP] = "is answered by something that is not HTTP",
+	};
+	char text[ADDR_TEXT_MAX], status[16] = "";
+
+	if (r->report.verdict == PROBE_STATUS)
+		snprintf(status, sizeof(status), " %u", r->report.status);
+	snprintf(buf, READY_LACK_MAX, "GET %.200s on %s %s%s", r->conf->ready_path,
+		 addr_format(&r->address, text),
+		 r->probed ? texts[r->report.verdict] : texts[PROBE_SILENT], status);
+}
+
 const char *ready_lack(const struct ready *r, char buf[static READY_LACK_MAX])
 {
 	char text[ADDR_TEXT_MAX];
 
 	if (r->conf->ready_type == READY_NOTIFY)
 		snprintf(buf, READY_LACK_MAX, "no READY=1 has come over $NOTIFY_SOCKET");
+	else if (r->probed || r->pidfd >= 0)
+		probe_lack(r, buf);
 	else
 		snprintf(buf, READY_LACK_MAX, "nothing accepts on %s (does the command listen on "
 			 "$PORT?)", addr_format(&r->address, text));
@@ -108,5 +181,5 @@ void ready_stop(struct ready *r)
 	event_del(&r->timer);
 	if (r->fd >= 0)
 		event_del(&r->connecting);
-	fd_close(&r->fd);
+	close_fd(r);
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "balancer/config/config.h"
+#include "balancer/master/probe.h"
 #include "common/addr.h"
 
 typedef void ready_f(void *arg);
@@ -16,8 +17,12 @@ struct ready {
 	struct event_base *base;
 	struct addr address;
 	const struct cfg_app *conf;
+	const struct proc_user *prober;
+	bool probed;                /* there has been a report of the HTTP probe: */
+	struct probe_report report; /* the last one */
+	int pidfd;                  /* of the probe, then `fd` is its pipe; or -1 */
 	struct event timer, connecting;
-	int fd;           /* of the connect in progress, or -1 */
+	int fd;           /* of the connect or probe in progress, or -1 */
 	unsigned wait_ms; /* until the next attempt */
 	ready_f *on_ready;
 	void *arg;
@@ -25,9 +30,9 @@ struct ready {
 
 /* Calls on_ready(arg) once, from the loop, when the worker of `conf` that is to listen on
  * `address` has proved itself; never before returning.  Gives up only by ready_stop().
- * Borrows base and conf. */
+ * HTTP probes run as `prober`.  Borrows base, conf and prober. */
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 const struct cfg_app *conf, ready_f *on_ready, void *arg);
+		 const struct cfg_app *conf, const struct proc_user *prober, ready_f *on_ready, void *arg);
 void ready_stop(struct ready *r); /* harmless when not started */
 
 /* The worker has sent READY=1; nothing to those that prove themselves in another way. */

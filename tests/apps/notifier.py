@@ -2,6 +2,8 @@
 """A worker that does what its arguments say, one after the other:
 
 	listen         answers requests from now on
+	serve:A,B,...  the same, but the first connections get A, B, ... and later ones an answer: a
+	               status, "close", "silent", "junk", or "slow" (200, but in pieces over 400 ms)
 	send:TEXT      sends TEXT to $NOTIFY_SOCKET; \\n and \\0 are a newline and a NUL
 	helper:TEXT    a child sends it, and waits as systemd-notify does
 	stranger:TEXT  a child outside this process group sends it
@@ -66,14 +68,38 @@ def answer(connection):
 			connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b' % (len(body), body))
 
 
-def serve(listener):
+def misbehave(connection, how):
+	"""What the bytes were is printed: tests look at the request."""
+	with connection:
+		print('probed:', connection.recv(4096), flush=True)
+		if how == 'silent':
+			threading.Event().wait()
+		if how == 'junk':
+			connection.sendall(b'\x00\xff hello\r\n\r\n' * 1000)
+		if how == 'slow':
+			for piece in (b'HTTP/1.1 103 Early Hints\r\n\r\nHT', b'TP/1.1 200 OK\r\nContent-Length: 1', b'\r\n\r\n'):
+				connection.sendall(piece)
+				time.sleep(0.2)
+		if how.isdigit():
+			connection.sendall(f'HTTP/1.1 {how} So\r\nContent-Length: 0\r\nLocation: /\r\n\r\n'.encode())
+
+
+def serve(listener, how=()):
+	for word in how:
+		# Connections that only look whether somebody accepts send nothing.
+		while True:
+			c = listener.accept()[0]
+			if c.recv(1, socket.MSG_PEEK):
+				break
+			c.close()
+		threading.Thread(target=misbehave, args=(c, word), daemon=True).start()
 	while True:
 		threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
 
 
-def listen():
+def listen(how=()):
 	listener = socket.create_server(('127.0.0.1', int(os.environ['PORT'])), backlog=256)
-	threading.Thread(target=serve, args=(listener,), daemon=True).start()
+	threading.Thread(target=serve, args=(listener, how), daemon=True).start()
 
 
 def wait_for(name):
@@ -93,6 +119,8 @@ def main():
 		verb, _, rest = word.partition(':')
 		if verb == 'listen':
 			listen()
+		elif verb == 'serve':
+			listen(rest.split(','))
 		elif verb == 'send':
 			send(rest)
 		elif verb in ('helper', 'stranger'):

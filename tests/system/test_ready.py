@@ -181,3 +181,68 @@ def test_one_that_says_it_is_stopping_is_replaced_without_loss(drover, steady):
 	client.stop()
 	assert not client.failures, client.failures[:5]
 	assert len(re.findall('says that it is stopping', drover.log())) == 3
+
+
+# ready: http
+
+def http(drover, *steps, timeout='10s', path='/up?deep=1', **more):
+	return notifier(drover, *steps, **{'ready': {'type': 'http', 'path': path, 'timeout': timeout}, **more})
+
+
+@pytest.mark.parametrize('first', ['503', '503,404,500,400', 'close', 'junk', '503,close,junk,302', 'slow', '302', '204'])
+def test_probe_goes_on_until_it_is_answered(drover, first):
+	drover.start(http(drover, f'serve:{first}'))
+	probes = re.findall(r"probed: b'(.*)'", drover.output())
+	assert len(probes) >= len(first.split(','))
+	assert probes[0].startswith('GET /up?deep=1 HTTP/1.1\\r\\nHost: localhost\\r\\nUser-Agent: drover-probe/')
+	assert drover.get().status == 200
+	assert not [p for p in drover.children() if procs.command_line(p).startswith('drover: probe')], 'the prober is gone'
+
+
+PROBE_FAILURES = {
+	'503': ('serve:' + ','.join(['503'] * 50), r'GET /up\?deep=1 on 127.0.0.1:\d+ is answered 503'),
+	'silent': ('serve:' + ','.join(['silent'] * 50), r'GET /up\?deep=1 on 127.0.0.1:\d+ is not answered in time'),
+	'close': ('serve:' + ','.join(['close'] * 50), r'GET .* is not answered: the connection is closed'),
+	'junk': ('serve:' + ','.join(['junk'] * 50), r'GET .* is answered by something that is not HTTP'),
+	'deaf': ('print:probed: never', r'nothing accepts on 127.0.0.1:\d+'),
+}
+
+
+@pytest.mark.parametrize('how', PROBE_FAILURES)
+def test_release_that_fails_its_probe_leaves_the_old_one_serving(drover, steady, how):
+	drover.start(drover.config())
+	old = {w.pid for w in drover.workers()}
+	client = steady(('127.0.0.1', drover.port), '/instance')
+	step, reason = PROBE_FAILURES[how]
+	drover.write_config(http(drover, step, timeout='700ms'))
+	drover.signal(signal.SIGHUP)
+	drover.wait_log(rf'was not ready within \S+ s: {reason}.*keeping release 1')
+	drover.wait_log(r'  app\.0\[\d+\]: probed: ')
+	drover.wait(lambda: {w.pid for w in drover.workers()} == old, 'only the old workers are left')
+	client.stop()
+	assert not client.failures, client.failures[:5]
+	assert len(client.replies) > 20
+	drover.settle()
+
+
+@pytest.mark.parametrize('user', ['nobody', None])
+def test_probe_of_a_unix_socket(drover, user):
+	"""As root: the prober is another user than the worker, as the balancers are."""
+	if user and not AS_ROOT:
+		pytest.skip('needs root')
+	app = {'bind': 'unix', 'ready': {'type': 'http', 'path': '/instance'}}
+	drover.start(drover.config({**app, 'user': user} if user else app))
+	assert drover.get('/instance').status == 200
+
+
+def test_prober_is_unprivileged_and_holds_nothing(drover):
+	launch(drover, http(drover, 'serve:' + ','.join(['silent'] * 9)))
+	probers = lambda: [p for p in drover.children() if procs.command_line(p).startswith('drover: probe')]
+	drover.wait(probers, 'a prober')
+	drover.wait(lambda: 'probed' in drover.output(), 'it has asked')
+	pid, = probers()
+	if AS_ROOT:
+		assert os.stat(f'/proc/{pid}').st_uid != 0
+	assert len(os.listdir(f'/proc/{pid}/fd')) <= 5, 'stdin, stdout, stderr, its pipe and its connection'
+	os.kill(pid, signal.SIGKILL)
+	drover.wait(lambda: probers() not in ([], [pid]), 'another one')

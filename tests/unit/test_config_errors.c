@@ -78,6 +78,11 @@ static void test_values(void **state)
 		  "  log: { format: jsn }\n"
 		  "                 ^~~\n"
 		  "  did you mean json?\n" },
+		{ "apps: { web: { command: sh, ready: { type: http, path: up } } }\n",
+		  "t.yaml:1:56: apps.web.ready.path: \"up\" is not a path: it must begin "
+		  "with /\n"
+		  "  apps: { web: { command: sh, ready: { type: http, path: up } } }\n"
+		  "                                                         ^~\n" },
 		{ "apps: { web: { command: sh, balance: dice } }\n",
 		  "t.yaml:1:38: apps.web.balance: \"dice\" is not known here; the only choice is "
 		  "round-robin\n"

@@ -1,0 +1,232 @@
+/* The HTTP probe, which is a process of its own: the master reads no byte that came from a
+ * network.  Started and ended by ready.c.
+ *
+ *   master ── fork ──► probe: connect, GET, read, pause, again
+ *      ▲                  │
+ *      └── struct probe_report, a pipe ── after each try
+ *
+ * It runs as the balancers' user: that it reaches the worker proves that they will. */
+#include "balancer/master/probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/http_parse.h"
+
+#define TRY_MS 5000
+#define PAUSE_MS 100
+#define HEAD_BYTES 8192
+
+static const struct http_limits limits = { .head_bytes = HEAD_BYTES, .uri_bytes = HEAD_BYTES,
+					   .fields = 100 };
+
+/* ---- one try ------------------------------------------------------------ */
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* False when `until_ms` has come first. */
+static bool await(int fd, short events, uint64_t until_ms)
+{
+	for (;;) {
+		uint64_t now = now_ms();
+		struct pollfd p = { .fd = fd, .events = events };
+		int n = now < until_ms ? poll(&p, 1, (int)(until_ms - now)) : 0;
+		if (n > 0)
+			return true;
+		if (n == 0 || errno != EINTR)
+			return false;
+	}
+}
+
+static struct probe_report verdict(enum probe_verdict v)
+{
+	return (struct probe_report){ .verdict = (uint16_t)v };
+}
+
+static bool reach(const struct addr *address, uint64_t until_ms, int *ret_fd)
+{
+	int error = 0;
+	bool done;
+
+	if (fd_connect(address, ret_fd, &done))
+		return false;
+	if (done)
+		return true;
+	if (await(*ret_fd, POLLOUT, until_ms) &&
+	    getsockopt(*ret_fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){ sizeof(error) }) == 0 &&
+	    error == 0)
+		return true;
+	fd_close(ret_fd);
+	return false;
+}
+
+static bool ask(int fd, const char *path)
+{
+	char request[2048];
+	int n = snprintf(request, sizeof(request),
+			 "GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: drover-probe/" DROVER_VERSION
+			 "\r\nAccept: */*\r\nConnection: close\r\n\r\n", path);
+
+	/* A fresh socket takes as much at once. */
+	return n > 0 && (size_t)n < sizeof(request) &&
+	       send(fd, request, (size_t)n, MSG_NOSIGNAL) == n;
+}
+
+/* Of what has come: true when the verdict is known.  Interim answers are passed over. */
+static bool judge(char *bytes, size_t *n, size_t *seen, struct probe_report *ret)
+{
+	static struct http_head head;
+	enum http_rule rule;
+
+	for (;;) {
+		enum http_verdict v = http_parse_reply(&head, bytes, *n, *seen, &limits,
+						       HTTP_M_GET, &rule);
+		*seen = *n;
+		*ret = verdict(PROBE_NOT_HTTP);
+		if (v == HTTP_PARTIAL)
+			return *n == HEAD_BYTES;
+		if (v != HTTP_WHOLE)
+			return true;
+		if (head.status >= 200 || head.status == 101)
+			break;
+		*n -= head.head_bytes;
+		*seen = 0;
+		memmove(bytes, bytes + head.head_bytes, *n);
+	}
+	ret->status = head.status;
+	ret->verdict = head.status >= 200 && head.status <= 399 ? PROBE_READY : PROBE_STATUS;
+	return true;
+}
+
+static struct probe_report hear(int fd, uint64_t until_ms)
+{
+	char bytes[HEAD_BYTES];
+	size_t n = 0, seen = 0;
+	struct probe_report report;
+
+	while (await(fd, POLLIN, until_ms)) {
+		ssize_t got = recv(fd, bytes + n, sizeof(bytes) - n, 0);
+		if (got < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (got <= 0)
+			return verdict(PROBE_CLOSED);
+		n += (size_t)got;
+		if (judge(bytes, &n, &seen, &report))
+			return report;
+	}
+	return verdict(PROBE_SILENT);
+}
+
+struct probe_report probe_once(const struct addr *address, const char *path, uint64_t timeout_ms)
+{
+	uint64_t until_ms = now_ms() + timeout_ms;
+	int fd;
+
+	if (!reach(address, until_ms, &fd))
+		return verdict(PROBE_REFUSED);
+	struct probe_report report = ask(fd, path) ? hear(fd, until_ms) : verdict(PROBE_CLOSED);
+	fd_close(&fd);
+	return report;
+}
+
+/* ---- the child ---------------------------------------------------------- */
+
+/* What the master holds is shed as in balancer_child.c. */
+NORETURN static void probe_child(const struct addr *address, const char *path,
+				 const struct proc_user *user, int fd, pid_t master)
+{
+	struct probe_report report = verdict(PROBE_REFUSED);
+	sigset_t none;
+
+	for (int signo = 1; signo < NSIG; signo++)
+		signal(signo, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	fd_close_all_but(&fd, 1);
+	proc_title("drover: probe");
+	/* After the change of user, which takes the wish back. */
+	if (proc_become(user) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master)
+		_exit(1);
+	for (;;) {
+		report = probe_once(address, path, TRY_MS);
+		if (write(fd, &report, sizeof(report)) != sizeof(report) ||
+		    report.verdict == PROBE_READY)
+			_exit(0);
+		poll(NULL, 0, PAUSE_MS);
+	}
+}
+
+/* ---- in the master ------------------------------------------------------ */
+
+/* No handler of ours runs in the child: signals wait until it has put them back. */
+static pid_t fork_probe(const struct addr *address, const char *path, const struct proc_user *user,
+			int fd)
+{
+	sigset_t all, old;
+	pid_t master = getpid();
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid_t pid = fork();
+	if (pid == 0)
+		probe_child(address, path, user, fd, master);
+	int error = errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	errno = error;
+	return pid;
+}
+
+enum err probe_start(const struct addr *address, const char *path, const struct proc_user *user,
+		     int *ret_pidfd, int *ret_fd)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return errno == EMFILE || errno == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
+	pid_t pid = fork_probe(address, path, user, fds[1]);
+	int error = errno;
+	fd_close(&fds[1]);
+	if (pid > 0 && fd_of_pid(pid, ret_pidfd) == ERR_OK) {
+		fcntl(fds[0], F_SETFL, O_NONBLOCK);
+		*ret_fd = fds[0];
+		return ERR_OK;
+	}
+	if (pid > 0) {
+		error = errno;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	fd_close(&fds[0]);
+	errno = error;
+	return ERR_SYS;
+}
+
+void probe_end(int *pidfd, int *fd)
+{
+	siginfo_t si;
+
+	/* By the descriptor: somebody else may have reaped it.  Once killed it is gone in a
+	 * moment: it waits for nothing but sockets. */
+	(void)!fd_signal_pid(*pidfd, SIGKILL);
+	while (waitid(P_PIDFD, (id_t)*pidfd, &si, WEXITED) != 0 && errno == EINTR)
+		;
+	fd_close(pidfd);
+	fd_close(fd);
+}
