@@ -127,7 +127,8 @@ void ready_start(struct ready *r, struct event_base *base, const struct addr *ad
 		 void *arg)
 {
 	*r = (struct ready){ .active = true, .base = base, .address = *address, .conf = conf,
-			     .prober = prober, .pidfd = -1, .fd = -1, .wait_ms = FIRST_WAIT_MS, .on_ready = on_ready, .arg = arg };
+			     .prober = prober, .pidfd = -1, .fd = -1, .wait_ms = FIRST_WAIT_MS,
+			     .on_ready = on_ready, .arg = arg };
 	event_assign(&r->timer, base, -1, EV_TIMEOUT, on_timer, r);
 	event_priority_set(&r->timer, 0);
 	if (conf->ready_type != READY_NOTIFY)

@@ -15,7 +15,8 @@ struct worker_env {
 };
 
 /* For instance `instance` of `app`, which is to listen on `address` and to notify at the
- * path `notify` (NULL: nowhere).  The caller ends it with worker_env_fini().  ERR_NOMEM: nothing to end. */
+ * path `notify` (NULL: nowhere).  The caller ends it with worker_env_fini().
+ * ERR_NOMEM: nothing to end. */
 MUST_CHECK enum err worker_env_init(struct worker_env *e, const struct cfg_app *app,
 				    const struct addr *address, uint32_t instance, uint32_t release,
 				    const char *notify, char *const *inherited);
