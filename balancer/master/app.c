@@ -44,6 +44,7 @@ static void aim_at(struct app *a, struct release *r)
 
 	a->target = r ? release_hold(r) : NULL;
 	a->wanted = r && r->conf->command ? r->conf->instances : 0;
+	recents_trim(&a->recents, a->wanted);
 	release_drop(before);
 	app_mark(a);
 }
@@ -108,6 +109,7 @@ static struct app *new_app(struct master *m, const struct cfg_app *conf)
 	a->id = id;
 	a->name = strcpy(name, conf->name);
 	list_init(&a->workers);
+	recents_init(&a->recents, &m->last_line);
 	master_event(m, &a->ev_retry, -1, EV_TIMEOUT, on_retry, a);
 	list_push_back(&m->apps, &a->link);
 	/* Its first requests may come before its first worker is spawned. */
@@ -121,6 +123,7 @@ static void free_app(struct app *a)
 	event_del(&a->ev_retry);
 	list_remove(&a->link);
 	release_drop(a->target);
+	recents_fini(&a->recents);
 	for (uint32_t i = 0; i < a->n_instances; i++)
 		backoff_history_fini(&a->instances[i].history);
 	mem_free(a->instances);
@@ -278,6 +281,7 @@ void apps_change_instances(struct master *m, int by)
 		}
 		a->wanted += (uint32_t)by;
 		a->target->announced = false;
+		recents_trim(&a->recents, a->wanted);
 		log_notice("app %s: %u %s wanted", a->name, a->wanted,
 			   a->wanted == 1 ? "worker" : "workers");
 		app_mark(a);

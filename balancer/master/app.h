@@ -9,6 +9,7 @@
 
 #include "balancer/master/backoff.h"
 #include "balancer/master/config_ref.h"
+#include "balancer/master/recent.h"
 #include "common/base.h"
 #include "common/err.h"
 #include "common/list.h"
@@ -42,6 +43,7 @@ struct app {
 	struct release *target;      /* NULL: nothing is to run */
 	uint32_t wanted;             /* instances: the target's, and SIGTTIN/SIGTTOU */
 	struct list workers;         /* struct worker, oldest first */
+	struct recents recents;      /* what its workers have written last */
 	struct instance *instances;
 	uint32_t n_instances;        /* allocated */
 	uint32_t last_release;

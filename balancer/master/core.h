@@ -57,6 +57,7 @@ struct master {
 	struct list buried;           /* struct worker: freed at the end of the turn */
 
 	struct proc_user balancer_user; /* of the generation in force */
+	uint64_t last_line;           /* the number of the workers' newest line of output */
 	uint64_t told_version;        /* roster version that the balancers were last woken for */
 	uint32_t next_generation, next_app_id, next_port;
 	bool booting;                 /* the first generation is not serving yet */

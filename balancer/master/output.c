@@ -12,44 +12,10 @@
 #include <unistd.h>
 
 #include "common/fd.h"
-#include "common/mem.h"
 
 #define READ_BYTES (64 * 1024)    /* in one turn */
 #define REST_US 10000             /* so at most 6.4 MB/s are dropped */
 #define DRAIN_BYTES (1024 * 1024) /* a pipe's largest size for an ordinary user */
-
-/* ---- the last lines ----------------------------------------------------- */
-
-void tail_add(struct tail *t, const char *line, size_t n)
-{
-	char *copy = t->lines[t->next];
-
-	if (!copy)
-		copy = mem_alloc(OUTPUT_TAIL_BYTES);
-	if (!copy)
-		return;
-	n = MIN(n, OUTPUT_TAIL_BYTES - 1);
-	if (n)
-		memcpy(copy, line, n);
-	copy[n] = '\0';
-	t->lines[t->next] = copy;
-	t->next = (t->next + 1) % OUTPUT_TAIL;
-	t->n = MIN(t->n + 1, OUTPUT_TAIL);
-}
-
-const char *tail_line(const struct tail *t, uint32_t i)
-{
-	if (i >= t->n)
-		return NULL;
-	return t->lines[(t->next + OUTPUT_TAIL - t->n + i) % OUTPUT_TAIL];
-}
-
-void tail_fini(struct tail *t)
-{
-	for (uint32_t i = 0; i < OUTPUT_TAIL; i++)
-		mem_free(t->lines[i]);
-	*t = (struct tail){ .n = 0 };
-}
 
 /* ---- the pipes ---------------------------------------------------------- */
 
@@ -61,7 +27,8 @@ static void on_line(void *arg, const char *line, size_t n)
 	size_t length = lines_show(shown, line, n, s->sink->is_terminal);
 
 	sink_line(s->sink, s->owner->prefix, shown, length);
-	tail_add(&s->owner->tail, line, n);
+	if (s->owner->recent)
+		recents_add(s->owner->recent, s == &s->owner->streams[0] ? 1 : 2, line, n, false);
 }
 
 static void close_stream(struct output_stream *s)
@@ -147,8 +114,9 @@ enum err output_open(struct output *o, int ret_child_fds[2])
 }
 
 void output_start(struct output *o, struct event_base *base, struct sink sinks[2],
-		  const char *app, uint32_t instance, pid_t pid)
+		  struct recent_worker *recent, const char *app, uint32_t instance, pid_t pid)
 {
+	o->recent = recent;
 	snprintf(o->prefix, sizeof(o->prefix), "%s.%u[%d]: ", app, instance, (int)pid);
 	for (int i = 0; i < 2; i++) {
 		struct output_stream *s = &o->streams[i];
@@ -169,5 +137,5 @@ void output_close(struct output *o)
 {
 	for (int i = 0; i < 2; i++)
 		close_stream(&o->streams[i]);
-	tail_fini(&o->tail);
+	o->recent = recents_close(o->recent);
 }

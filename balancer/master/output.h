@@ -1,6 +1,5 @@
 /* What one worker writes to its stdout and stderr: passed on line by line with
- * the worker's name in front, and the last lines kept for the message about its
- * end. */
+ * the worker's name in front, and the last lines kept (recent.h). */
 #ifndef DROVER_MASTER_OUTPUT_H
 #define DROVER_MASTER_OUTPUT_H
 
@@ -11,23 +10,10 @@
 #include <sys/types.h>
 
 #include "balancer/master/lines.h"
+#include "balancer/master/recent.h"
 #include "balancer/master/sink.h"
 #include "common/base.h"
 #include "common/err.h"
-
-#define OUTPUT_TAIL 20        /* lines kept */
-#define OUTPUT_TAIL_BYTES 400 /* of each */
-
-/* The last lines, in a ring; each NUL-terminated, cut, control bytes and all. */
-struct tail {
-	char *lines[OUTPUT_TAIL];
-	uint32_t next; /* the place of the next line; the oldest kept one when the ring is full */
-	uint32_t n;
-};
-
-void tail_add(struct tail *t, const char *line, size_t n);
-const char *tail_line(const struct tail *t, uint32_t i); /* 0 = oldest; NULL from t->n on */
-void tail_fini(struct tail *t);
 
 struct output;
 
@@ -40,23 +26,25 @@ struct output_stream {
 };
 
 struct output {
-	char prefix[112]; /* "web.0[123]: " */
+	char prefix[112];                /* "web.0[123]: " */
 	struct output_stream streams[2]; /* stdout, stderr */
-	struct tail tail;
+	struct recent_worker *recent;    /* or NULL: out of memory */
 };
 
 /* Makes both pipes; the caller takes the two write ends for the worker, and
  * closes them after the spawn.  ERR_FD_LIMIT, ERR_SYS. */
 MUST_CHECK enum err output_open(struct output *o, int ret_child_fds[2]);
 
-/* Begins to pass on lines.  Borrows base and sinks until output_close(). */
+/* Begins to pass on lines.  Borrows base and sinks, and `recent` (may be NULL), until
+ * output_close(). */
 void output_start(struct output *o, struct event_base *base, struct sink sinks[2],
-		  const char *app, uint32_t instance, pid_t pid);
+		  struct recent_worker *recent, const char *app, uint32_t instance, pid_t pid);
 
 /* Reads what is there now, without waiting: the worker has ended. */
 void output_drain(struct output *o);
 
-/* Hands out partial lines and closes.  Accepts one that was never started. */
+/* Hands out partial lines, closes, and gives the recent lines to their app.
+ * Accepts one that was never started. */
 void output_close(struct output *o);
 
 #endif

@@ -39,6 +39,8 @@
 #define QUIET_US 100000        /* after that long, QUIET_REQUESTS say that there is no load */
 #define QUIET_REQUESTS 20
 #define GIVE_UP_US 2000000    /* on a killed group that does not vanish: unreaped, not ours */
+#define LAST_LINES 20         /* logged with an end that was not asked for */
+#define LAST_LINE_BYTES 400   /* of each */
 #define SERVER_DRAIN_MS 30000 /* of a server whose app has no configuration any more */
 
 typedef void worker_act_f(struct worker *w);
@@ -95,6 +97,14 @@ static uint64_t grace_ms(const struct worker *w)
 	return w->release->conf->stop_grace_ms;
 }
 
+static bool log_line(void *arg, const struct recent_line *line)
+{
+	const struct worker *w = arg;
+
+	log_error("  %s%.*s", w->output.prefix, MIN((int)line->n, LAST_LINE_BYTES), line->text);
+	return true;
+}
+
 /* Its last lines, unless the end before said the same. */
 static void log_last_lines(struct worker *w)
 {
@@ -105,8 +115,10 @@ static void log_last_lines(struct worker *w)
 	if (row)
 		snprintf(row->last_words, sizeof(row->last_words), "%s",
 			 w->served ? "" : w->exit_text);
-	for (uint32_t i = 0; i < w->output.tail.n; i++)
-		log_error("  %s%s", w->output.prefix, tail_line(&w->output.tail, i));
+	if (!w->output.recent)
+		return;
+	const struct recent *lines = &w->output.recent->lines;
+	recent_each(lines, recent_before_last(lines, LAST_LINES), log_line, w);
 }
 
 /* ---- the way up --------------------------------------------------------- */

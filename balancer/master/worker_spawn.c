@@ -231,7 +231,9 @@ enum err worker_start(struct app *app, struct release *r, uint32_t instance)
 		goto release_slot;
 	enter_roster(w, WORKER_STARTING);
 	list_push_back(&app->workers, &w->link);
-	output_start(&w->output, m->base, m->sinks, app->name, instance, w->pid);
+	output_start(&w->output, m->base, m->sinks,
+		     recents_open(&app->recents, w->pid, instance, r->number), app->name, instance,
+		     w->pid);
 	worker_watch(w);
 	snprintf(w->name, sizeof(w->name), "app %s: worker %u (pid %d)", app->name, instance,
 		 (int)w->pid);

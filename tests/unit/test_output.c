@@ -183,31 +183,6 @@ static void test_shows(void **state)
 	assert_memory_equal(out, "\\x00x", 5);
 }
 
-/* ---- the last lines ------------------------------------------------------ */
-
-static void test_tail_keeps_the_last(void **state)
-{
-	struct tail t = { .n = 0 };
-	char text[OUTPUT_TAIL_BYTES * 2];
-
-	(void)state;
-	assert_null(tail_line(&t, 0));
-	tail_add(&t, "first", 5);
-	assert_string_equal(tail_line(&t, 0), "first");
-	assert_null(tail_line(&t, 1));
-	for (int i = 0; i < 50; i++)
-		tail_add(&t, text, (size_t)snprintf(text, sizeof(text), "line %d", i));
-	assert_int_equal(t.n, OUTPUT_TAIL);
-	assert_string_equal(tail_line(&t, 0), "line 30");
-	assert_string_equal(tail_line(&t, OUTPUT_TAIL - 1), "line 49");
-	assert_null(tail_line(&t, OUTPUT_TAIL));
-	memset(text, 'y', sizeof(text));
-	tail_add(&t, text, sizeof(text));
-	assert_int_equal(strlen(tail_line(&t, OUTPUT_TAIL - 1)), OUTPUT_TAIL_BYTES - 1);
-	tail_fini(&t);
-	assert_null(tail_line(&t, 0));
-}
-
 /* ---- through pipes ------------------------------------------------------- */
 
 struct stage {
@@ -215,6 +190,8 @@ struct stage {
 	int out[2];             /* what the sinks write to, and where it can be read */
 	struct sink sinks[2];
 	struct output output;
+	struct recents recents;
+	uint64_t seq;
 	int worker[2];          /* the worker's stdout and stderr */
 };
 
@@ -226,12 +203,16 @@ static void stage_init(struct stage *s)
 	assert_int_equal(sink_init(&s->sinks[0], s->base, s->out[1], "stdout"), ERR_OK);
 	assert_int_equal(sink_init(&s->sinks[1], s->base, s->out[1], "stderr"), ERR_OK);
 	assert_int_equal(output_open(&s->output, s->worker), ERR_OK);
-	output_start(&s->output, s->base, s->sinks, "web", 2, 4711);
+	s->seq = 0;
+	recents_init(&s->recents, &s->seq);
+	output_start(&s->output, s->base, s->sinks, recents_open(&s->recents, 4711, 2, 1), "web", 2,
+		     4711);
 }
 
 static void stage_fini(struct stage *s)
 {
 	output_close(&s->output);
+	recents_fini(&s->recents);
 	sink_fini(&s->sinks[0], 0);
 	sink_fini(&s->sinks[1], 0);
 	event_base_free(s->base);
@@ -262,6 +243,21 @@ static void say(int fd, const char *text)
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 }
 
+static bool copy_line(void *arg, const struct recent_line *line)
+{
+	snprintf(arg, RECENT_LINE_BYTES, "%.*s", (int)line->n, line->text);
+	return true;
+}
+
+static const char *last_line(const struct stage *s)
+{
+	static char text[RECENT_LINE_BYTES];
+
+	text[0] = '\0';
+	recent_each(&s->recents.all, 0, copy_line, text);
+	return text;
+}
+
 static void test_lines_carry_the_name(void **state)
 {
 	int before = count_fds();
@@ -282,7 +278,8 @@ static void test_lines_carry_the_name(void **state)
 	read_all(&s, got, sizeof(got));
 	assert_string_equal(got, "web.2[4711]: half a line\nweb.2[4711]: trouble\n"
 				 "web.2[4711]: unfinished\n");
-	assert_string_equal(tail_line(&s.output.tail, 3), "unfinished");
+	assert_string_equal(last_line(&s), "unfinished");
+	assert_int_equal(s.seq, 4);
 	stage_fini(&s);
 	assert_int_equal(count_fds(), before);
 }
@@ -383,7 +380,7 @@ static void test_reader_that_goes_away(void **state)
 	assert_int_equal(s.sinks[0].fd, -1);
 	say(s.worker[0], "two\n");
 	turn(&s);
-	assert_string_equal(tail_line(&s.output.tail, 1), "two");
+	assert_string_equal(last_line(&s), "two");
 	log_to_fd(STDERR_FILENO);
 	stage_fini(&s);
 }
@@ -432,7 +429,6 @@ int main(void)
 		cmocka_unit_test(test_binary_junk),
 		cmocka_unit_test(test_without_memory_a_partial_line_is_a_line),
 		cmocka_unit_test(test_shows),
-		cmocka_unit_test(test_tail_keeps_the_last),
 		cmocka_unit_test(test_lines_carry_the_name),
 		cmocka_unit_test(test_drain_reads_what_is_there),
 		cmocka_unit_test(test_flood_without_a_reader),
