@@ -1,0 +1,267 @@
+"""What can be done to drover: a table of actions, each with what it takes to do it,
+what it does, and what is then to be expected of drover.
+
+An action is a function of a run (run.Run) and the words behind its name in the
+plan.  What it does to the expectation it tells run.expect (an Expectation).
+Words that name a process are fractions: 0.5 is the one in the middle of those
+that are there at that moment, so that a plan can be made before anything runs.
+"""
+import os
+import time
+from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1
+
+import procs
+
+# ---- what is expected --------------------------------------------------------
+
+
+class Expectation:
+	"""What drover should come to once it is left alone: one of `states`, which are
+	(configuration, instances).
+
+	There are several when something may make a reload fail that is not its fault, or
+	when what comes first decides.  `calm_states` is what was there before the burst."""
+
+	def __init__(self, config):
+		self.calm(config, config.instances)
+
+	def calm(self, config, instances):
+		self.states = self.calm_states = {(config, instances)}
+		self.moving = False                  # a reload since then
+		self.balancers = {config.balancers}  # of any generation since then
+
+	def reload(self, config):
+		self.balancers.add(config.balancers)
+		if config.start == 'refuse':
+			# Its balancers come, its workers don't.
+			if not self.moving:
+				self.states = set()
+			self.states |= self.kept({config.balancers})
+		else:
+			self.states = {(config, config.instances)}
+		self.moving = True
+
+	def kept(self, balancers):
+		"""The release of before, with as many workers as it has, or is configured to have."""
+		return {(c.but(balancers=b), n) for c, had in self.calm_states for n in (had, c.instances) for b in balancers}
+
+	def disturbed(self):
+		"""A process ends that a reload may have needed."""
+		if self.moving:
+			self.states = self.states | self.kept(self.balancers)
+
+	def scale(self, by):
+		def changed(states):
+			return {(c, max(1, n + by)) for c, n in states}
+		if self.moving:
+			self.states = self.states | changed(self.states)
+			self.calm_states = self.calm_states | changed(self.calm_states)
+		else:
+			self.states = self.calm_states = changed(self.states)
+
+
+# ---- helpers -----------------------------------------------------------------
+
+
+def one_of(these, fraction):
+	return these[min(int(float(fraction) * len(these)), len(these) - 1)] if these else None
+
+
+def held_ports(pid, public):
+	"""Ports of the clients whose connections a balancer holds; it must be stopped."""
+	tcp = {}
+	for line in procs.read('/proc/net/tcp').splitlines()[1:]:
+		f = line.split()
+		local, remote = (int(a.rsplit(b':', 1)[1], 16) for a in f[1:3])
+		if local == public:
+			tcp[f'socket:[{f[9].decode()}]'] = remote
+	return {tcp[what] for what in procs.descriptors(pid).values() if what in tcp}
+
+
+def stop_and_wait(pid):
+	os.kill(pid, SIGSTOP)
+	end = time.monotonic() + 5
+	while (s := procs.stat(pid)) and s.state not in 'TZX' and time.monotonic() < end:
+		time.sleep(0.001)
+
+
+# ---- the actions -------------------------------------------------------------
+
+
+def reload(run, *changes):
+	config = run.next_config(changes)
+	run.d.write_config(run.whole(config))
+	run.d.signal(SIGHUP)
+	run.expect.reload(config)
+	run.blows.changes.append(time.monotonic())
+
+
+BAD_CONFIGS = {
+	'syntax': lambda text: text.replace('{', '[', 1),
+	'empty': lambda text: '',
+	'unknown-key': lambda text: text.replace('"balancers"', '"balancer"'),
+	'range': lambda text: text.replace('"balancers": ', '"balancers": -'),
+	'no-command': lambda text: text.replace('/usr/bin/python3', '/usr/bin/python-that-is-not-there'),
+	'address': lambda text: text.replace('127.0.0.1:', '127.0.0.257:'),
+	'junk': lambda text: 'a: \x01\x02' * 100,
+	'missing': None,
+}
+
+
+def bad_reload(run, kind):
+	"""The file has an error: nothing changes, and it is said.  A reload that was not through
+	its first step is given up with it."""
+	run.expect.disturbed()
+	with open(run.d.config_file, encoding='utf-8') as f:
+		good = f.read()
+	told = run.d.log().count('nothing has changed')
+	if BAD_CONFIGS[kind]:
+		run.d.write_config(BAD_CONFIGS[kind](good) or '\n')
+	else:
+		os.unlink(run.d.config_file)
+	try:
+		run.d.signal(SIGHUP)
+		run.d.wait(lambda: run.d.log().count('nothing has changed') > told, f'the error ({kind}) is reported')
+	finally:
+		run.d.write_config(good)
+
+
+def scale(run, way):
+	run.d.signal(SIGTTIN if way == 'up' else SIGTTOU)
+	run.expect.scale(1 if way == 'up' else -1)
+	run.blows.changes.append(time.monotonic())
+
+
+def strike_worker(run, fraction, signum):
+	worker = one_of(run.d.workers(), fraction)
+	if worker:
+		run.blows.workers[worker.pid] = time.monotonic()
+		run.expect.disturbed()
+		run.kill(worker.pid, signum)
+	return worker
+
+
+def kill_worker(run, fraction):
+	return strike_worker(run, fraction, SIGKILL)
+
+
+def term_worker(run, fraction):
+	"""By somebody who is not drover; the application ends at once."""
+	return strike_worker(run, fraction, SIGTERM)
+
+
+def kill_balancer(run, fraction):
+	"""Also one of an old generation.  It is stopped first, to see which connections go with it."""
+	pid = one_of(run.d.balancers(), fraction)
+	if not pid:
+		return None
+	stop_and_wait(pid)
+	ports = held_ports(pid, run.d.port)
+	run.blows.ports.append((time.monotonic(), ports))
+	run.expect.disturbed()
+	run.kill(pid, SIGKILL)
+	return f'{pid}, which held {len(ports)} connections'
+
+
+def kill_warden(run):
+	pid = one_of(run.d.wardens(), 0)
+	if pid:
+		run.kill(pid, SIGKILL)
+	return pid
+
+
+def pause(run, pid, seconds):
+	"""A process stands still for a while, and nobody may lose anything by it."""
+	if pid:
+		start = procs.stat(pid)
+		run.kill(pid, SIGSTOP)
+		run.later(float(seconds), lambda: procs.stat(pid) and procs.stat(pid).start == start.start and run.kill(pid, SIGCONT))
+	return pid
+
+
+def pause_worker(run, fraction, seconds):
+	worker = one_of(run.d.workers(), fraction)
+	return pause(run, worker and worker.pid, seconds)
+
+
+def pause_balancer(run, fraction, seconds):
+	return pause(run, one_of(run.d.balancers(), fraction), seconds)
+
+
+def pause_master(run, seconds):
+	return pause(run, run.d.pid, seconds)
+
+
+def reopen_logs(run):
+	if os.path.exists(run.d.access_file):
+		os.rename(run.d.access_file, run.d.access_file + '.1')
+	run.d.signal(SIGUSR1)
+
+
+def wait_calm(run):
+	run.wait_calm()
+
+
+# ---- the table ---------------------------------------------------------------
+
+
+def fraction(rng):
+	return f'{rng.random():.2f}'
+
+
+def change_words(rng):
+	words = []
+	if rng.random() < 0.4:
+		words.append(f'instances={rng.randint(1, 4)}')
+	if rng.random() < 0.4:
+		words.append(f'balancers={rng.randint(1, 3)}')
+	if rng.random() < 0.2:
+		words.append(f'start=delay:{rng.choice((0.3, 0.8))}')
+	if rng.random() < 0.1:
+		words.append('bind=' + rng.choice(('port', 'unix')))
+	return words
+
+
+# name: (function, how often, its words)
+ACTIONS = {
+	'reload': (reload, 5, change_words),
+	'failed-release': (lambda run: reload(run, 'start=refuse'), 1, lambda rng: []),
+	'bad-reload': (bad_reload, 1, lambda rng: [rng.choice(sorted(BAD_CONFIGS))]),
+	'scale': (scale, 2, lambda rng: [rng.choice(('up', 'down'))]),
+	'kill-worker': (kill_worker, 4, lambda rng: [fraction(rng)]),
+	'term-worker': (term_worker, 1, lambda rng: [fraction(rng)]),
+	'kill-balancer': (kill_balancer, 3, lambda rng: [fraction(rng)]),
+	'kill-warden': (kill_warden, 1, lambda rng: []),
+	'pause-worker': (pause_worker, 1, lambda rng: [fraction(rng), f'{rng.uniform(0.1, 1.0):.2f}']),
+	'pause-balancer': (pause_balancer, 1, lambda rng: [fraction(rng), f'{rng.uniform(0.1, 1.0):.2f}']),
+	'pause-master': (pause_master, 1, lambda rng: [f'{rng.uniform(0.1, 1.0):.2f}']),
+	'reopen-logs': (reopen_logs, 1, lambda rng: []),
+	'calm': (wait_calm, 0, lambda rng: []),
+}
+
+
+def make_plan(rng, bursts):
+	"""[(seconds to wait before, name, words)], `calm` after each burst."""
+	names = list(ACTIONS)
+	weights = [ACTIONS[n][1] for n in names]
+	plan = []
+	for _ in range(bursts):
+		for n in range(rng.randint(1, 4)):
+			name = rng.choices(names, weights)[0]
+			plan.append((rng.choice((0, 0.01, 0.05, 0.2, 0.5)) if n else rng.uniform(0.1, 0.5), name, ACTIONS[name][2](rng)))
+		plan.append((0, 'calm', []))
+	return plan
+
+
+def plan_text(plan):
+	return '; '.join(' '.join([f'+{wait:.2f}', name, *words]) for wait, name, words in plan)
+
+
+def plan_of(text):
+	plan = []
+	for part in text.split(';'):
+		wait, name, *words = part.split()
+		if name not in ACTIONS or not wait.startswith('+'):
+			raise SystemExit(f'chaos: no such step: {part.strip()}')
+		plan.append((float(wait[1:]), name, words))
+	return plan

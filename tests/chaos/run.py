@@ -1,0 +1,221 @@
+"""One chaos run: a drover, clients that check every reply, and a plan of blows.
+
+The plan follows from the seed alone.  After each burst of blows comes a calm, in
+which drover has to come to what is expected; what the clients met is judged then.
+"""
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), 'system'), HERE]
+
+import actions  # noqa: E402
+import judge  # noqa: E402
+import look  # noqa: E402
+import procs  # noqa: E402
+from clients import KINDS, Crowd  # noqa: E402
+from drover import Drover  # noqa: E402
+from procs import wait_until  # noqa: E402
+
+CALM_SECONDS = 30.0     # in which drover comes to what is expected
+SURE_SECONDS = 0.7
+DRAIN_SECONDS = 6.0     # stop.drain; no request and no tunnel of ours lasts that long by itself
+LOST_SHARE = 0.05       # of unrepeatable requests that may be lost to kills; more is suspicious
+
+
+@dataclass(frozen=True)
+class Config:
+	"""What plans change of a configuration."""
+	version: int = 1
+	instances: int = 3
+	balancers: int = 2
+	start: str = ''
+	bind: str = 'port'
+
+	def but(self, **changes):
+		return replace(self, **changes)
+
+
+class Failure(AssertionError):
+	pass
+
+
+class Run:
+	def __init__(self, seed, plan=None, bursts=4, say=print):
+		rng = random.Random(f'chaos-{seed}')
+		self.seed, self.say = seed, say
+		self.first = Config(instances=rng.choice((1, 2, 3, 4)), balancers=rng.choice((1, 2, 3)), bind=rng.choice(('port', 'port', 'unix')))
+		self.plan = plan or actions.make_plan(rng, bursts)
+		self.newest, self.most_balancers = self.first, self.first.balancers
+		self.expect = actions.Expectation(self.first)
+		self.blows = judge.Blows()
+		self.excused, self.done, self.timers = Counter(), [], []
+		self.d = Drover()
+		self.d.same_balancers = False
+		self.records = self.d.path('records')
+		os.mkdir(self.records)
+		os.chmod(self.records, 0o777)
+		self.crowd = None
+
+	# What actions use
+
+	def next_config(self, changes):
+		"""The configuration in the file, with some words of the plan laid over it."""
+		words = dict(c.split('=') for c in changes)
+		words = {'start': '', **{k: int(v) if v.isdigit() else v for k, v in words.items()}}
+		config = self.newest.but(version=self.newest.version + 1, **words)
+		self.most_balancers = max(self.most_balancers, config.balancers)
+		# What does not start is not what the next one is made from.
+		self.newest = config if config.start != 'refuse' else self.newest.but(version=config.version)
+		return config
+
+	def whole(self, config):
+		return self.d.config({
+			'command': ['/usr/bin/python3', '-S', os.path.join(HERE, 'app.py')],
+			'env': {'RECORDS': self.records, 'START': config.start, 'VERSION': str(config.version)},
+			'instances': config.instances, 'bind': config.bind,
+			'stop': {'drain': f'{DRAIN_SECONDS:.0f}s', 'grace': '3s'},
+			'restart': {'backoff_min': '50ms', 'backoff_max': '1s', 'budget': 100},
+		}, balancers=config.balancers)
+
+	def kill(self, pid, signum):
+		try:
+			os.kill(pid, signum)
+		except ProcessLookupError:
+			pass
+
+	def later(self, seconds, act):
+		timer = threading.Timer(seconds, act)
+		timer.daemon = True
+		timer.start()
+		self.timers.append(timer)
+
+	# The run
+
+	def run(self):
+		self.say(f'seed {self.seed}: {self.first}')
+		self.say(f'plan: {actions.plan_text(self.plan)}')
+		try:
+			self.go()
+		except AssertionError as e:
+			raise Failure(self.report(e)) from e
+		except BaseException:
+			self.d.destroy()
+			raise
+		self.d.remove_files()
+		return self.summary()
+
+	def go(self):
+		config = self.whole(self.first)
+		self.d.start(config)
+		self.crowd = Crowd(('127.0.0.1', self.d.port), self.seed, KINDS)
+		self.crowd.start()
+		self.began = time.monotonic()
+		for wait, name, words in self.plan:
+			time.sleep(wait)
+			self.done.append(f'{time.monotonic() - self.began:7.3f} {name} {" ".join(words)}')
+			what = actions.ACTIONS[name][0](self, *words)
+			if what:
+				self.done[-1] += f' -> {what}'
+		self.end()
+
+	def wait_calm(self):
+		"""Until drover has come to what is expected of it, and stays there."""
+		for timer in self.timers:
+			timer.join()
+		self.timers.clear()
+		wrong, since = [''], [0.0]
+		# Where two things are right, what is seen may be the one that is about to go.
+		lasting = SURE_SECONDS if len(self.expect.states) > 1 else 0
+
+		def calm():
+			wrong[0] = self.not_calm()
+			since[0] = since[0] or time.monotonic() if not wrong[0] else 0
+			return not wrong[0] and time.monotonic() >= since[0] + lasting
+		self.d.wait(calm, lambda: f'one of the states expected, {self.expect.states}: {wrong[0]}', CALM_SECONDS)
+		self.expect.calm(*self.reached())
+		self.judge_all()
+
+	def reached(self):
+		"""The expected state that drover is in, as far as numbers and versions tell."""
+		workers = self.d.workers()
+		versions, n, balancers = {int(w.env['VERSION']) for w in workers}, len(workers), len(self.d.balancers())
+		return next((s for s in self.expect.states if ({s[0].version}, s[0].balancers, s[1]) == (versions, balancers, n)), None)
+
+	def not_calm(self):
+		"""What is not yet as expected, or ''."""
+		workers, children = self.d.workers(), self.d.children()
+		slots = look.roster(self.d.pid)
+		if slots is None:
+			return 'the roster is being written'
+		if not self.reached():
+			return f'workers are {workers} of versions {[w.env["VERSION"] for w in workers]}, balancers {self.d.balancers()}'
+		if sorted(w.instance for w in workers) != list(range(len(workers))):
+			return f'instances are {workers}'
+		if len({w.env['DROVER_RELEASE'] for w in workers}) != 1:
+			return f'releases are {[w.env["DROVER_RELEASE"] for w in workers]}'
+		told = sorted((s.pid, s.instance, s.release, s.state) for s in slots)
+		seen = sorted((w.pid, w.instance, int(w.env['DROVER_RELEASE']), 'UP') for w in workers)
+		if told != seen:
+			return f'the roster says {told}, the process table {seen}'
+		if len(self.d.wardens()) != 1:
+			return f'wardens: {self.d.wardens()}'
+		if rest := set(children) - {w.pid for w in workers} - set(self.d.balancers()) - set(self.d.wardens()):
+			return f'other children: {[(p, procs.command_line(p)) for p in rest]}'
+		if dead := [p for p in map(int, procs.read(f'/proc/{self.d.pid}/task/{self.d.pid}/children').split()) if not procs.alive(p)]:
+			return f'children that nobody has reaped: {dead}'
+		if not all(self.d.accepts(w) for w in workers):
+			return 'not all workers accept'
+		return ''
+
+	def judge_all(self):
+		# In this order: what was answered has been recorded before.
+		incidents, posts = self.crowd.take_incidents(), dict(self.crowd.posts)
+		delivered = judge.deliveries(self.records)
+		for i in incidents:
+			got = [pid for _, pid in delivered.get(i.id, [])]
+			why = judge.excuse(i, self.blows, got, DRAIN_SECONDS)
+			if not why:
+				raise AssertionError(f'{i}\ndelivered to {got or "nobody"}, began at {i.began - self.began:.3f}, '
+						     f'ended at {i.ended - self.began:.3f}')
+			self.excused[f'{i.kind}: {why}'] += 1
+		if faults := judge.post_faults(posts, self.crowd.posts, delivered):
+			raise AssertionError('\n'.join(faults))
+
+	def end(self):
+		"""Back to the first configuration, the clients gone: everything is as it was at the start."""
+		self.done.append(f'{time.monotonic() - self.began:7.3f} end')
+		actions.reload(self, *(f'{k}={getattr(self.first, k)}' for k in ('instances', 'balancers', 'bind')))
+		self.wait_calm()
+		self.crowd.stop()
+		self.judge_all()
+		for kind, n in self.crowd.answered.items():
+			assert n, f'no {kind} client ever had an answer'
+		wait_until(lambda: look.in_flight(self.d.pid) == 0, 5, 'no request is in flight')
+		# Sockets of an address stay open when balancers become fewer: that is how no connection is lost.
+		for kinds in self.d.baseline.values():
+			kinds['listening TCP socket'] = max(kinds['listening TCP socket'], self.most_balancers)
+		self.d.stop()
+
+	# What is said of it
+
+	def summary(self):
+		answered = sum(self.crowd.answered.values())
+		excused = sum(self.excused.values())
+		text = f'seed {self.seed}: {len(self.plan)} steps in {time.monotonic() - self.began:.1f} s, {answered} right replies'
+		if excused:
+			text += f', {excused} excused ({", ".join(f"{n} {why}" for why, n in sorted(self.excused.items()))})'
+		return text
+
+	def report(self, error):
+		if self.crowd:
+			self.crowd.stopping.set()
+		parts = [f'chaos seed {self.seed}: {error}', f'first: {self.first}', f'plan: {actions.plan_text(self.plan)}',
+			 'done:', *self.done, self.d.all_output(), f'files are left in {self.d.dir}']
+		self.d.destroy()
+		return '\n'.join(parts)
