@@ -45,6 +45,8 @@ static void aim_at(struct app *a, struct release *r)
 	a->target = r ? release_hold(r) : NULL;
 	a->wanted = r && r->conf->command ? r->conf->instances : 0;
 	recents_trim(&a->recents, a->wanted);
+	if (before)
+		rollouts_supersede(&a->rollouts, before->number, master_now_us());
 	release_drop(before);
 	app_mark(a);
 }
@@ -65,7 +67,10 @@ static void start_release(struct app *a, struct config_ref *config, const struct
 		backoff_history_fini(&a->instances[i].history);
 		a->instances[i] = (struct instance){ .failing = false };
 	}
+	rollouts_begin(&a->rollouts, r->number, a->m->reload_in_force, master_now_us());
 	aim_at(a, r);
+	if (!conf->command) /* servers: as they are listed, they are there */
+		rollouts_done(&a->rollouts, r->number, master_now_us());
 }
 
 /* ---- apps --------------------------------------------------------------- */
@@ -127,6 +132,7 @@ static void free_app(struct app *a)
 	for (uint32_t i = 0; i < a->n_instances; i++)
 		backoff_history_fini(&a->instances[i].history);
 	mem_free(a->instances);
+	rollouts_fini(&a->rollouts);
 	mem_free(a->name);
 	mem_free(a);
 }
@@ -346,11 +352,26 @@ static void note_end(struct app *a, uint32_t i, uint64_t up_us, char next[static
 	row->failing = failing;
 }
 
-/* A new release does not start while an older one serves: the older one stays. */
-static bool go_back(struct app *a, const struct release *failed, char next[static APP_NEXT_MAX])
+/* The verdict on the target: `w` (NULL: it could not be spawned) has failed it. */
+static void fail_target(struct app *a, const struct worker *w, const char *why, uint32_t kept)
 {
-	struct release *working = failed == a->target ? reconcile_other_release(a, failed) : NULL;
+	char reason[ROLLOUT_REASON_MAX];
 
+	if (w)
+		snprintf(reason, sizeof(reason), "worker %u (pid %d)%s", w->instance, (int)w->pid,
+			 why);
+	rollouts_fail(&a->rollouts, a->target->number, master_now_us(), kept, w ? reason : why,
+		      w ? worker_last_lines(w) : NULL);
+}
+
+/* A new release does not start while an older one serves: the older one stays. */
+static bool go_back(struct app *a, const struct release *failed, const struct worker *w,
+		    const char *why, char next[static APP_NEXT_MAX])
+{
+	if (failed != a->target)
+		return false;
+	struct release *working = reconcile_other_release(a, failed);
+	fail_target(a, w, why, working ? working->number : 0);
 	if (!working)
 		return false;
 	snprintf(next, APP_NEXT_MAX, "; release %u does not become ready: keeping release %u",
@@ -385,27 +406,57 @@ void app_on_up(struct app *a, struct worker *w)
 	row->failing = row->port_excused = false;
 }
 
-void app_on_end(struct app *a, struct worker *w, char next[static APP_NEXT_MAX])
+/* A worker of a release that is on its way, and that has an older one to go back to: its
+ * end speaks against the release, unless somebody else caused it. */
+static bool proves_bad(const struct app *a, const struct worker *w)
+{
+	const struct rollout *one = rollouts_latest(&a->rollouts);
+
+	return !w->was_told && w->pidfd < 0 && w->release == a->target &&
+	       one->number == w->release->number && one->state == ROLLOUT_RUNNING &&
+	       reconcile_other_release(a, w->release);
+}
+
+void app_on_end(struct app *a, struct worker *w, const char *why, char next[static APP_NEXT_MAX])
 {
 	next[0] = '\0';
-	if (!shutdown_stops_workers(&a->m->stop))
+	if (shutdown_stops_workers(&a->m->stop))
+		return;
+	if (!proves_bad(a, w) || !go_back(a, w->release, w, why, next))
 		note_end(a, w->instance, w->up_us, next);
 }
 
-void app_on_boot_failure(struct app *a, struct worker *w, char next[static APP_NEXT_MAX])
+/* Somebody killed it, or the kernel for want of memory: once per release that says nothing
+ * about the release. */
+static bool was_killed(const struct worker *w, char next[static APP_NEXT_MAX])
+{
+	if (!w->was_told || w->pidfd >= 0 || w->release->kill_excused)
+		return false;
+	w->release->kill_excused = true;
+	snprintf(next, APP_NEXT_MAX, "; somebody else ended it: it is started once more");
+	return true;
+}
+
+void app_on_boot_failure(struct app *a, struct worker *w, const char *why,
+			 char next[static APP_NEXT_MAX])
 {
 	next[0] = '\0';
-	if (w->release != a->target || port_was_taken(a, w, next))
+	if (w->release != a->target || port_was_taken(a, w, next) || was_killed(w, next))
 		return;
-	if (!go_back(a, w->release, next))
+	if (!go_back(a, w->release, w, why, next))
 		note_end(a, w->instance, 0, next);
+}
+
+void app_on_complete(struct app *a)
+{
+	rollouts_done(&a->rollouts, a->target->number, master_now_us());
 }
 
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)
 {
 	char next[APP_NEXT_MAX];
 
-	if (!go_back(a, r, next))
+	if (!go_back(a, r, NULL, a->cannot_start, next))
 		note_end(a, instance, 0, next);
 	log_error("app %s: worker %u could not be started%s", a->name, instance, next);
 }

@@ -10,6 +10,7 @@
 #include "balancer/master/backoff.h"
 #include "balancer/master/config_ref.h"
 #include "balancer/master/recent.h"
+#include "balancer/master/rollout.h"
 #include "common/base.h"
 #include "common/err.h"
 #include "common/list.h"
@@ -25,6 +26,7 @@ struct release {
 	uint32_t number;             /* from 1, per app */
 	unsigned holders;            /* its workers, and the app when it is the target */
 	bool announced;              /* "all workers ready" has been logged */
+	bool kill_excused;           /* one start that somebody killed was not held against it */
 };
 
 struct instance {
@@ -47,6 +49,8 @@ struct app {
 	struct instance *instances;
 	uint32_t n_instances;        /* allocated */
 	uint32_t last_release;
+	struct rollouts rollouts;    /* what came of its releases */
+	char cannot_start[256];      /* why a worker could not even be spawned last */
 	bool in_config;              /* of the configuration in force */
 	bool dirty;                  /* something happened: reconcile it */
 	struct event ev_retry;
@@ -79,14 +83,19 @@ void apps_change_instances(struct master *m, int by);
 
 void apps_free(struct master *m);
 
-/* From worker_proc.c; those about an end write what follows from it ("its
- * successor starts at once") for the line that the caller logs. */
+/* From worker_proc.c; those about an end get what is to be said about it ("was not ready
+ * within 30.0 s: ..."), the reason should its release fail for it, and write what follows from
+ * it ("its successor starts at once") for the line that the caller logs. */
 #define APP_NEXT_MAX 192
 void app_mark(struct app *a);
 void app_on_up(struct app *a, struct worker *w);
-void app_on_end(struct app *a, struct worker *w, char next[static APP_NEXT_MAX]); /* was UP */
-void app_on_boot_failure(struct app *a, struct worker *w, char next[static APP_NEXT_MAX]);
-/* From reconcile.c: instance `instance` of `r` could not even be spawned. */
+void app_on_end(struct app *a, struct worker *w, const char *why,
+		char next[static APP_NEXT_MAX]); /* was UP */
+void app_on_boot_failure(struct app *a, struct worker *w, const char *why,
+			 char next[static APP_NEXT_MAX]);
+/* From reconcile.c: every worker that is wanted is there, and of the target. */
+void app_on_complete(struct app *a);
+/* Also: instance `instance` of `r` could not even be spawned. */
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance);
 
 struct release *release_hold(struct release *r);

@@ -13,6 +13,7 @@
 #include "balancer/master/config_ref.h"
 #include "balancer/master/logs.h"
 #include "balancer/master/master.h"
+#include "balancer/master/rollout.h"
 #include "balancer/master/rundir.h"
 #include "balancer/master/shutdown.h"
 #include "balancer/master/signals.h"
@@ -35,6 +36,9 @@ struct master {
 	struct config_ref *pending_config; /* of the generation that is loading after a reload */
 	struct logs_files pending_logs;
 	bool reload_wanted;           /* SIGHUP came while starting */
+	struct rollouts reloads;      /* what came of each SIGHUP */
+	uint32_t reload_asked;        /* number of the last one */
+	uint32_t reload_in_force;     /* of the one that m->config came with; 0: the start */
 	struct slots slots;           /* the roster */
 	struct tally *tally;
 	int tally_fd;

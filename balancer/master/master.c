@@ -206,11 +206,10 @@ static void end_turn(struct master *m)
 {
 	generations_sweep(m);
 	apps_retire_unknown(m);
-	if (m->reload_wanted && !m->booting) {
-		m->reload_wanted = false;
-		reload_ask(m, "SIGHUP");
-	}
+	if (m->reload_wanted && !m->booting)
+		reload_now(m, "SIGHUP");
 	apps_turn(m);
+	rollout_turn(m);
 	shutdown_turn(m);
 	master_publish(m);
 	balancers_tell_roster(m);
@@ -263,6 +262,7 @@ static void stop(struct master *m)
 		event_base_free(m->base);
 	}
 	logs_fini(&m->logs);
+	rollouts_fini(&m->reloads);
 	m->config = config_ref_drop(m->config);
 }
 

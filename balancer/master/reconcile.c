@@ -275,6 +275,7 @@ static void announce(struct app *a)
 	if (r->announced || c.target_up < a->wanted || c.other_up > 0)
 		return;
 	r->announced = true;
+	app_on_complete(a);
 	const char *s = a->wanted == 1 ? "" : "s";
 	if (r->number > 1)
 		log_notice("app %s: all %u worker%s ready, of release %u", a->name, a->wanted, s,

@@ -10,6 +10,7 @@
  */
 #include "balancer/master/reload.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "balancer/master/app.h"
@@ -17,6 +18,7 @@
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
 #include "common/log.h"
+#include "common/mem.h"
 
 /* ---- the first one ------------------------------------------------------ */
 
@@ -52,10 +54,23 @@ enum err reload_boot(struct master *m, struct config *cfg)
 
 /* ---- the next ones ------------------------------------------------------ */
 
-static void log_errors(const struct config_errors *errors, const char *why)
+/* The verdict on the reload that was asked for last; `lines` is taken. */
+static void refuse(struct master *m, const char *reason, char *lines)
+{
+	rollouts_fail(&m->reloads, m->reload_asked, master_now_us(), 0, reason, lines);
+}
+
+static void log_errors(struct master *m, const struct config_errors *errors, const char *why)
 {
 	const char *line = errors->text ? errors->text : "";
+	size_t bytes = strlen(line) + 1;
+	char *lines = mem_alloc(bytes), reason[64];
 
+	if (lines)
+		memcpy(lines, line, bytes);
+	snprintf(reason, sizeof(reason), "the configuration has %zu %s", errors->count,
+		 errors->count == 1 ? "error" : "errors");
+	refuse(m, reason, lines);
 	log_error("%s: the configuration has %zu %s; nothing has changed:", why, errors->count,
 		  errors->count == 1 ? "error" : "errors");
 	while (*line) {
@@ -103,7 +118,7 @@ static void load(struct master *m, const char *why)
 	struct config *cfg = config_load(m->opt->config_file, &m->opt->overrides, &errors);
 
 	if (!cfg)
-		log_errors(&errors, why);
+		log_errors(m, &errors, why);
 	config_errors_fini(&errors);
 	if (!cfg)
 		return;
@@ -111,27 +126,40 @@ static void load(struct master *m, const char *why)
 	m->pending_config = config_ref_new(cfg);
 	if (!m->pending_config) {
 		log_error("%s: out of memory; nothing has changed", why);
+		refuse(m, "out of memory", NULL);
 		return;
 	}
 	if (prepare(m)) {
 		log_error("%s: nothing has changed", why);
+		refuse(m, "its addresses, logs or processes could not be prepared: see the log",
+		       NULL);
 		drop_pending(m);
 		return;
 	}
 	log_notice("%s: configuration checked, generation %u starts", why, m->loading->number);
 }
 
-void reload_ask(struct master *m, const char *why)
+uint32_t reload_ask(struct master *m, const char *why)
 {
 	if (shutdown_begun(&m->stop)) {
 		log_notice("%s: not now, drover is stopping", why);
-		return;
+		return 0;
 	}
 	supervisor_on_reload(m);
-	if (m->booting) {
-		m->reload_wanted = true; /* once the first generation serves */
-		return;
-	}
+	/* The newest wins: one that has not come into force yet never will. */
+	if (m->loading || m->reload_wanted)
+		rollouts_supersede(&m->reloads, m->reload_asked, master_now_us());
+	rollouts_begin(&m->reloads, ++m->reload_asked, 0, master_now_us());
+	if (m->booting)
+		m->reload_wanted = true;
+	else
+		reload_now(m, why);
+	return m->reload_asked;
+}
+
+void reload_now(struct master *m, const char *why)
+{
+	m->reload_wanted = false;
 	if (m->loading)
 		log_notice("%s: giving up generation %u, which is not ready yet", why,
 			   m->loading->number);
@@ -165,6 +193,8 @@ void reload_commit(struct generation *g)
 		m->booting = m->logs.booting = false;
 		return;
 	}
+	rollouts_supersede(&m->reloads, m->reload_in_force, master_now_us());
+	m->reload_in_force = m->reload_asked;
 	log_notice("generation %u serves, generation %u finishes its connections", g->number,
 		   before ? before->number : 0);
 	apps_release(m, m->config);
@@ -182,6 +212,7 @@ void reload_failed(struct generation *g, const char *why)
 		return;
 	}
 	log_error("generation %u failed: %s; nothing has changed", g->number, why);
+	refuse(m, why, NULL);
 	generation_abandon(g);
 	drop_pending(m);
 }
@@ -192,6 +223,8 @@ void reload_cancel(struct master *m)
 
 	if (!g)
 		return;
+	if (shutdown_begun(&m->stop))
+		refuse(m, "drover is stopping", NULL);
 	generation_abandon(g);
 	drop_pending(m);
 }

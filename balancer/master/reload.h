@@ -13,8 +13,12 @@ struct master;
  * generation.  On failure the reason has been logged. */
 MUST_CHECK enum err reload_boot(struct master *m, struct config *cfg);
 
-/* SIGHUP. */
-void reload_ask(struct master *m, const char *why);
+/* SIGHUP.  Returns its number, under which m->reloads tells what comes of it; 0: drover is
+ * stopping. */
+uint32_t reload_ask(struct master *m, const char *why);
+
+/* The start is over: what reload_ask() has put off. */
+void reload_now(struct master *m, const char *why);
 
 /* All balancers of the loading generation are ready: it takes over. */
 void reload_commit(struct generation *g);

@@ -27,6 +27,7 @@
 #include "balancer/master/core.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/mem.h"
 
 #define BOOT_LOOK_MS 5000
 #define EXTENDED_AT_MOST 10   /* times ready.timeout, with EXTEND_TIMEOUT_USEC */
@@ -41,6 +42,7 @@
 #define GIVE_UP_US 2000000    /* on a killed group that does not vanish: unreaped, not ours */
 #define LAST_LINES 20         /* logged with an end that was not asked for */
 #define LAST_LINE_BYTES 400   /* of each */
+#define LAST_LINES_BYTES ((LAST_LINES + 4) * (LAST_LINE_BYTES + 2)) /* of all, with room to show the last */
 #define SERVER_DRAIN_MS 30000 /* of a server whose app has no configuration any more */
 
 typedef void worker_act_f(struct worker *w);
@@ -121,32 +123,40 @@ static void log_last_lines(struct worker *w)
 	recent_each(lines, recent_before_last(lines, LAST_LINES), log_line, w);
 }
 
+struct text {
+	char *bytes;
+	size_t n, room;
+};
+
+static bool append_line(void *arg, const struct recent_line *line)
+{
+	struct text *t = arg;
+	size_t n = MIN(line->n, (size_t)LAST_LINE_BYTES);
+
+	if (t->room - t->n < 4 * n + 2)
+		return false;
+	t->n += lines_show(t->bytes + t->n, line->text, n, false);
+	t->bytes[t->n++] = '\n';
+	t->bytes[t->n] = '\0';
+	return true;
+}
+
+char *worker_last_lines(const struct worker *w)
+{
+	const struct recent *lines = w->output.recent ? &w->output.recent->lines : NULL;
+
+	if (!lines || lines->n == 0)
+		return NULL;
+	struct text t = { .room = LAST_LINES_BYTES };
+	t.bytes = mem_alloc_zero(t.room);
+	if (t.bytes)
+		recent_each(lines, recent_before_last(lines, LAST_LINES), append_line, &t);
+	return t.bytes;
+}
+
 /* ---- the way up --------------------------------------------------------- */
 
 static void start_stopping(struct worker *w);
-
-static void mark_up(struct worker *w)
-{
-	char text[ADDR_TEXT_MAX], next[APP_NEXT_MAX];
-
-	if (addr_is_unix(&w->address) && rundir_open_socket(w->address.un.sun_path)) {
-		int error = errno;
-		app_on_boot_failure(w->app, w, next);
-		log_error("%s: cannot let the balancers use %s: %s%s", w->name,
-			  w->address.un.sun_path, strerror(error), next);
-		start_stopping(w);
-		return;
-	}
-	event_del(&w->ev_timer);
-	w->served = true;
-	w->up_us = master_now_us();
-	w->requests_before = tally_requests(w->app->m->tally, w->slot);
-	slots_edit(&w->app->m->slots, w->slot)->up_since_us = w->up_us;
-	go(w, WS_UP);
-	log_notice("%s ready on %s in %.2f s", w->name, addr_format(&w->address, text),
-		   seconds_since(w->started_us));
-	app_on_up(w->app, w);
-}
 
 /* What it has told us itself, for the lines about its start: "; its status: ...", or "". */
 #define TOLD_MAX (4 * NOTIFY_STATUS_MAX + 128)
@@ -164,11 +174,45 @@ static const char *told(const struct worker *w, char buf[static TOLD_MAX])
 	return buf;
 }
 
+#define WHY_MAX (READY_LACK_MAX + TOLD_MAX + 128)
+
+/* `why` goes on where its name ends: " was not ready within ...". */
+static void boot_failed(struct worker *w, const char *why)
+{
+	char next[APP_NEXT_MAX];
+
+	app_on_boot_failure(w->app, w, why, next);
+	log_error("%s%s%s", w->name, why, next);
+	log_last_lines(w);
+}
+
+static void mark_up(struct worker *w)
+{
+	char text[ADDR_TEXT_MAX], why[WHY_MAX];
+
+	if (addr_is_unix(&w->address) && rundir_open_socket(w->address.un.sun_path)) {
+		snprintf(why, sizeof(why), ": cannot let the balancers use %s: %s",
+			 w->address.un.sun_path, strerror(errno));
+		boot_failed(w, why);
+		start_stopping(w);
+		return;
+	}
+	event_del(&w->ev_timer);
+	w->served = true;
+	w->up_us = master_now_us();
+	w->requests_before = tally_requests(w->app->m->tally, w->slot);
+	slots_edit(&w->app->m->slots, w->slot)->up_since_us = w->up_us;
+	go(w, WS_UP);
+	log_notice("%s ready on %s in %.2f s", w->name, addr_format(&w->address, text),
+		   seconds_since(w->started_us));
+	app_on_up(w->app, w);
+}
+
 /* A first look while whoever started us may still be watching, then the end of
  * ready.timeout, or of the time that the worker has asked for. */
 static void look_at_boot(struct worker *w)
 {
-	char lack[READY_LACK_MAX], more[TOLD_MAX], next[APP_NEXT_MAX];
+	char lack[READY_LACK_MAX], more[TOLD_MAX], why[WHY_MAX];
 	uint64_t now = master_now_us();
 
 	if (now < w->deadline_us) {
@@ -180,11 +224,10 @@ static void look_at_boot(struct worker *w)
 		master_timer(&w->ev_timer, (w->deadline_us - now) / 1000 + 1);
 		return;
 	}
-	app_on_boot_failure(w->app, w, next);
-	log_error("%s was not ready within %.1f s: %s%s%s", w->name, seconds_since(w->started_us),
-		  ready_lack(&w->ready, lack), told(w, more), next);
 	snprintf(w->exit_text, sizeof(w->exit_text), "not ready in time");
-	log_last_lines(w);
+	snprintf(why, sizeof(why), " was not ready within %.1f s: %s%s",
+		 seconds_since(w->started_us), ready_lack(&w->ready, lack), told(w, more));
+	boot_failed(w, why);
 	start_stopping(w);
 }
 
@@ -199,13 +242,12 @@ static void extend_boot(struct worker *w, uint64_t us)
 
 static void gave_up(struct worker *w)
 {
-	char more[TOLD_MAX], next[APP_NEXT_MAX];
+	char more[TOLD_MAX], why[WHY_MAX];
 
-	app_on_boot_failure(w->app, w, next);
-	log_error("%s sent STOPPING=1 before it was ready, after %.2f s%s%s", w->name,
-		  seconds_since(w->started_us), told(w, more), next);
 	snprintf(w->exit_text, sizeof(w->exit_text), "stopping before it was ready");
-	log_last_lines(w);
+	snprintf(why, sizeof(why), " sent STOPPING=1 before it was ready, after %.2f s%s",
+		 seconds_since(w->started_us), told(w, more));
+	boot_failed(w, why);
 	start_stopping(w);
 }
 
@@ -226,11 +268,12 @@ static void start_draining(struct worker *w);
  * what it has. */
 static void leaves(struct worker *w)
 {
-	char next[APP_NEXT_MAX];
+	char why[WHY_MAX], next[APP_NEXT_MAX];
 
-	app_on_end(w->app, w, next);
-	log_notice("%s says that it is stopping, after %.1f s%s", w->name,
-		   seconds_since(w->started_us), next);
+	snprintf(why, sizeof(why), " says that it is stopping, after %.1f s",
+		 seconds_since(w->started_us));
+	app_on_end(w->app, w, why, next);
+	log_notice("%s%s%s", w->name, why, next);
 	start_draining(w);
 }
 
@@ -310,23 +353,23 @@ static void still_there(struct worker *w)
 
 static void boot_exit(struct worker *w)
 {
-	char more[TOLD_MAX], next[APP_NEXT_MAX];
-
-	app_on_boot_failure(w->app, w, next);
+	char more[TOLD_MAX], why[WHY_MAX];
 	const char *hint = w->was_clean ? " (it has to stay in the foreground)" : "";
-	log_error("%s ended before it was ready: %s, after %.2f s%s%s%s", w->name, w->exit_text,
-		  seconds_since(w->started_us), hint, told(w, more), next);
-	log_last_lines(w);
+
+	snprintf(why, sizeof(why), " ended before it was ready: %s, after %.2f s%s%s", w->exit_text,
+		 seconds_since(w->started_us), hint, told(w, more));
+	boot_failed(w, why);
 	leave(w);
 }
 
 static void crashed(struct worker *w)
 {
-	char next[APP_NEXT_MAX];
+	char why[WHY_MAX], next[APP_NEXT_MAX];
 
-	app_on_end(w->app, w, next);
-	log_at(w->was_clean ? LOG_WARN : LOG_ERROR, "%s ended: %s, after %.1f s%s", w->name,
-	       w->exit_text, seconds_since(w->started_us), next);
+	snprintf(why, sizeof(why), " ended: %s, after %.1f s", w->exit_text,
+		 seconds_since(w->started_us));
+	app_on_end(w->app, w, why, next);
+	log_at(w->was_clean ? LOG_WARN : LOG_ERROR, "%s%s%s", w->name, why, next);
 	if (!w->was_clean && !w->was_told)
 		log_last_lines(w);
 	leave(w);

@@ -81,6 +81,9 @@ MUST_CHECK enum err worker_add_server(struct app *app, const struct addr *addres
 
 void worker_event(struct worker *w, enum worker_event ev);
 
+/* What it wrote last, as lines that end in \n; the caller frees it.  NULL: nothing. */
+MUST_CHECK char *worker_last_lines(const struct worker *w);
+
 /* Removes from its app, closes everything; memory goes at the end of the turn. */
 void worker_bury(struct worker *w);
 

@@ -22,8 +22,12 @@ extern char **environ;
 
 static enum err complain(const struct worker *w, enum err e, const char *what, const char *why)
 {
-	logs_complain(&w->app->m->logs, "app %s: cannot start worker %u: %s%s%s", w->app->name,
-		      w->instance, what, why[0] ? ": " : "", why);
+	struct app *a = w->app;
+
+	logs_complain(&a->m->logs, "app %s: cannot start worker %u: %s%s%s", a->name, w->instance,
+		      what, why[0] ? ": " : "", why);
+	snprintf(a->cannot_start, sizeof(a->cannot_start), "cannot start worker %u: %.120s%s%.80s",
+		 w->instance, what, why[0] ? ": " : "", why);
 	return e;
 }
 

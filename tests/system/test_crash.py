@@ -43,6 +43,7 @@ def test_worker_that_was_killed_is_replaced(running, signum):
 	# The bundled worker takes SIGTERM as a wish, and says so; still nobody asked it to.
 	how = 'says that it is stopping' if signum == signal.SIGTERM else f'ended: signal {int(signum)}'
 	running.wait_log(rf'app.*\b{old.pid}\b.* {how}')
+	running.wait(lambda: old.pid not in [w.pid for w in running.workers()], 'it is gone')
 	running.wait_serving(2)
 
 

@@ -257,7 +257,7 @@ def test_release_that_never_becomes_ready_leaves_the_old_one_serving(drover, how
 	os.mkdir(control)
 	os.chmod(control, 0o777)
 	config = drover.config({'command': app_command('scripted.py'), 'env': {'CONTROL': control},
-				'ready': {'timeout': '600ms'}})
+				'ready': {'timeout': '2s'}})
 	drover.start(config)
 	old = {w.pid for w in drover.workers()}
 	with open(os.path.join(control, how), 'w', encoding='ascii'):
