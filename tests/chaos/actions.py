@@ -8,7 +8,7 @@ that are there at that moment, so that a plan can be made before anything runs.
 """
 import os
 import time
-from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1
 
 import procs
 
@@ -91,7 +91,7 @@ def stop_and_wait(pid):
 def reload(run, *changes):
 	config = run.next_config(changes)
 	run.d.write_config(run.whole(config))
-	run.d.signal(SIGHUP)
+	run.hang_up()
 	run.expect.reload(config)
 	run.blows.changes.append(time.monotonic())
 
@@ -120,7 +120,7 @@ def bad_reload(run, kind):
 	else:
 		os.unlink(run.d.config_file)
 	try:
-		run.d.signal(SIGHUP)
+		run.hang_up()
 		run.d.wait(lambda: run.d.log().count('nothing has changed') > told, f'the error ({kind}) is reported')
 	finally:
 		run.d.write_config(good)

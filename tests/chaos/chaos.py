@@ -23,8 +23,7 @@ def arguments():
 
 def one(seed, args):
 	"""In this process, which knows one build only."""
-	from actions import plan_of
-	from run import Failure, Run
+	from run import Failure, Run, plan_of
 	try:
 		print(Run(seed, plan_of(args.plan) if args.plan else None, args.bursts).run(), flush=True)
 		return 0

@@ -5,11 +5,13 @@ which drover has to come to what is expected; what the clients met is judged the
 """
 import os
 import random
+import re
 import sys
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from signal import SIGHUP
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), 'system'), HERE]
@@ -18,6 +20,7 @@ import actions  # noqa: E402
 import judge  # noqa: E402
 import look  # noqa: E402
 import procs  # noqa: E402
+from actions import plan_of  # noqa: E402, F401
 from clients import KINDS, Crowd  # noqa: E402
 from drover import Drover  # noqa: E402
 from procs import wait_until  # noqa: E402
@@ -25,7 +28,9 @@ from procs import wait_until  # noqa: E402
 CALM_SECONDS = 30.0     # in which drover comes to what is expected
 SURE_SECONDS = 0.7
 DRAIN_SECONDS = 6.0     # stop.drain; no request and no tunnel of ours lasts that long by itself
-LOST_SHARE = 0.05       # of unrepeatable requests that may be lost to kills; more is suspicious
+
+# What is said of a SIGHUP once it has been looked at.
+HEARD = re.compile('SIGHUP: (configuration checked|the configuration has|nothing has changed)')
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Run:
 		self.records = self.d.path('records')
 		os.mkdir(self.records)
 		os.chmod(self.records, 0o777)
-		self.crowd = None
+		self.crowd, self.log_before = None, 0
 
 	# What actions use
 
@@ -82,6 +87,11 @@ class Run:
 			'stop': {'drain': f'{DRAIN_SECONDS:.0f}s', 'grace': '3s'},
 			'restart': {'backoff_min': '50ms', 'backoff_max': '1s', 'budget': 100},
 		}, balancers=config.balancers)
+
+	def hang_up(self):
+		"""SIGHUP, which will be heard sooner or later."""
+		self.log_before = len(self.d.log())
+		self.d.signal(SIGHUP)
 
 	def kill(self, pid, signum):
 		try:
@@ -134,11 +144,11 @@ class Run:
 		lasting = SURE_SECONDS if len(self.expect.states) > 1 else 0
 
 		def calm():
-			wrong[0] = self.not_calm()
-			since[0] = since[0] or time.monotonic() if not wrong[0] else 0
-			return not wrong[0] and time.monotonic() >= since[0] + lasting
-		self.d.wait(calm, lambda: f'one of the states expected, {self.expect.states}: {wrong[0]}', CALM_SECONDS)
-		self.expect.calm(*self.reached())
+			state, wrong[0] = self.reached(), self.not_calm()
+			since[0] = since[0] or time.monotonic() if state and not wrong[0] else 0
+			return state if since[0] and time.monotonic() >= since[0] + lasting else None
+		state = self.d.wait(calm, lambda: f'one of the states expected, {self.expect.states}: {wrong[0]}', CALM_SECONDS)
+		self.expect.calm(*state)
 		self.judge_all()
 
 	def reached(self):
@@ -153,6 +163,8 @@ class Run:
 		slots = look.roster(self.d.pid)
 		if slots is None:
 			return 'the roster is being written'
+		if self.log_before and not HEARD.search(self.d.log(), self.log_before):
+			return 'the last SIGHUP has not been heard'
 		if not self.reached():
 			return f'workers are {workers} of versions {[w.env["VERSION"] for w in workers]}, balancers {self.d.balancers()}'
 		if sorted(w.instance for w in workers) != list(range(len(workers))):
