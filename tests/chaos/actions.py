@@ -127,6 +127,8 @@ def bad_reload(run, kind):
 
 
 def scale(run, way):
+	# A SIGCONT takes pending SIGTTIN and SIGTTOU away, as POSIX wants it: to a master that stands still they are lost.
+	run.d.wait(lambda: procs.stat(run.d.pid).state not in 'T', 'the master is not paused')
 	run.d.signal(SIGTTIN if way == 'up' else SIGTTOU)
 	run.expect.scale(1 if way == 'up' else -1)
 	run.blows.changes.append(time.monotonic())
