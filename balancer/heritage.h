@@ -22,6 +22,9 @@ struct proxy_heritage {
 	int access_log_fd;               /* private, non-blocking; or -1 */
 	uint32_t sockets_max;            /* of clients and workers together; then accepting pauses */
 	uint32_t index;                  /* 0-based among this generation's balancers */
+	/* Or NULL.  To be called once, when all that lives as long as the process stands (the
+	 * loop, a ring) and before the first byte from outside: few system calls are left then. */
+	void (*seal)(void);
 };
 
 /* The balancer's main function; main.c hands proxy_run() to the master under

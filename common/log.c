@@ -101,27 +101,75 @@ uint64_t log_dropped(void)
 	return lg.dropped;
 }
 
+static size_t put_text(char *line, size_t n, const char *text)
+{
+	size_t bytes = strlen(text);
+
+	memcpy(line + n, text, bytes);
+	return n + bytes;
+}
+
+/* In decimal, at least `digits` of them. */
+static size_t put_number(char *line, size_t n, unsigned value, int digits)
+{
+	char text[12];
+	int at = sizeof(text);
+
+	for (; value || digits > 0; value /= 10, digits--)
+		text[--at] = (char)('0' + value % 10);
+	memcpy(line + n, text + at, sizeof(text) - (size_t)at);
+	return n + sizeof(text) - (size_t)at;
+}
+
+/* "2026-11-23T00:49:39.123Z ".  Without gmtime_r(), which takes a lock: a signal handler
+ * may have interrupted its holder.  The calendar repeats every 400 years, and is simplest
+ * when a year begins in March: then the leap day is its last. */
+static size_t put_time(char *line, size_t n)
+{
+	enum { DAYS_TO_1970 = 719468 /* from 1 March of the year 0 */, DAYS_PER_ERA = 146097 };
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	unsigned days = (unsigned)(now.tv_sec / 86400) + DAYS_TO_1970;
+	unsigned seconds = (unsigned)(now.tv_sec % 86400);
+	unsigned day = days % DAYS_PER_ERA;
+	unsigned year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	day -= 365 * year + year / 4 - year / 100;
+	unsigned month = (5 * day + 2) / 153; /* 0: March; five months have 153 days */
+	day -= (153 * month + 2) / 5;
+	year += days / DAYS_PER_ERA * 400 + (month >= 10);
+	n = put_number(line, n, year, 4);
+	line[n++] = '-';
+	n = put_number(line, n, month < 10 ? month + 3 : month - 9, 2);
+	line[n++] = '-';
+	n = put_number(line, n, day + 1, 2);
+	line[n++] = 'T';
+	n = put_number(line, n, seconds / 3600, 2);
+	line[n++] = ':';
+	n = put_number(line, n, seconds / 60 % 60, 2);
+	line[n++] = ':';
+	n = put_number(line, n, seconds % 60, 2);
+	line[n++] = '.';
+	n = put_number(line, n, (unsigned)(now.tv_nsec / 1000000), 3);
+	return put_text(line, n, "Z ");
+}
+
 /* "2026-11-23T00:49:39.123Z error master[4711]: ", or "<3>master[4711]: " for
  * the journal, which keeps time and level itself.  The clock is read here, not
  * taken from the loop turn: boot and the warden log without a loop. */
-static size_t write_prefix(char *line, size_t room, enum log_level level)
+static size_t write_prefix(char *line, size_t n, enum log_level level)
 {
-	struct timespec now;
-	struct tm tm;
-	int n;
-
 	if (lg.is_journal) {
-		n = snprintf(line, room, "<%c>%s[%d]: ", journal_priority[level], lg.ident,
-			     (int)getpid());
+		n = put_text(line, n, (const char[]){ '<', journal_priority[level], '>', '\0' });
 	} else {
-		clock_gettime(CLOCK_REALTIME, &now);
-		gmtime_r(&now.tv_sec, &tm);
-		n = snprintf(line, room, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s[%d]: ",
-			     tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-			     tm.tm_sec, (int)(now.tv_nsec / 1000000), log_level_names[level],
-			     lg.ident, (int)getpid());
+		n = put_time(line, n);
+		n = put_text(line, n, log_level_names[level]);
+		line[n++] = ' ';
 	}
-	return (size_t)n;
+	n = put_text(line, n, lg.ident);
+	line[n++] = '[';
+	n = put_number(line, n, (unsigned)getpid(), 1);
+	return put_text(line, n, "]: ");
 }
 
 /* Appends `text`, control bytes as \xNN; what does not fit ends in "...". */
@@ -164,12 +212,21 @@ static void send_line(const char *line, size_t n)
 		lg.torn = true;
 }
 
+/* Where the text of a line begins. */
+static size_t begin_line(char *line, enum log_level level)
+{
+	size_t n = 0;
+
+	if (lg.torn)
+		line[n++] = '\n';
+	return write_prefix(line, n, level);
+}
+
 PRINTF_LIKE(2, 0)
 static void log_va(enum log_level level, const char *fmt, va_list ap)
 {
 	char text[TEXT_BYTES], line[LINE_BYTES];
 	int saved = errno;
-	size_t n = 0;
 
 	if (lg.fd < 0)
 		return;
@@ -178,10 +235,23 @@ static void log_va(enum log_level level, const char *fmt, va_list ap)
 		snprintf(text, sizeof(text), "unprintable message \"%s\"", fmt);
 	else if ((size_t)length >= sizeof(text))
 		memcpy(text + sizeof(text) - 4, "...", 4);
-	if (lg.torn)
-		line[n++] = '\n';
-	n += write_prefix(line + n, sizeof(line) - n, level);
-	n = write_escaped(line, n, sizeof(line) - 1, text);
+	size_t n = write_escaped(line, begin_line(line, level), sizeof(line) - 1, text);
+	line[n++] = '\n';
+	send_line(line, n);
+	errno = saved;
+}
+
+void log_in_handler(enum log_level level, const char *const *words)
+{
+	char line[LINE_BYTES];
+	int saved = errno;
+
+	if (lg.fd < 0)
+		return;
+	size_t n = begin_line(line, level);
+	/* What does not fit any more is three dots per word. */
+	for (; *words && n + 4 < sizeof(line); words++)
+		n = write_escaped(line, n, sizeof(line) - 1, *words);
 	line[n++] = '\n';
 	send_line(line, n);
 	errno = saved;

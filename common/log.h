@@ -44,6 +44,10 @@ uint64_t log_dropped(void);
  * are shown as \xNN, so that what came from outside cannot forge a line. */
 void log_at(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* The same from a handler of a synchronous signal: `words`, ended by NULL, one after the other,
+ * without a format.  Async-signal-safe. */
+void log_in_handler(enum log_level level, const char *const *words);
+
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_at(LOG_WARN, __VA_ARGS__)
 #define log_notice(...) log_at(LOG_NOTICE, __VA_ARGS__)

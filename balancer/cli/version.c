@@ -6,6 +6,8 @@
 #include <http_parser.h>
 #include <yaml.h>
 
+#include "balancer/sandbox/sandbox.h"
+
 #if defined(__has_feature)
 #define HAS_FEATURE(x) __has_feature(x)
 #else
@@ -57,5 +59,7 @@ void version_print(FILE *out)
 	fputs("build:     ", out);
 	for (size_t i = 0; build_options[i]; i++)
 		fprintf(out, "%s%s", i ? ", " : "", build_options[i]);
+	fputs("\nsandbox:   ", out);
+	sandbox_describe(out);
 	fputc('\n', out);
 }

@@ -20,6 +20,7 @@
 enum cfg_bind { BIND_PORT = 0, BIND_UNIX, BIND_MAX };
 enum cfg_ready { READY_PORT = 0, READY_HTTP, READY_NOTIFY, READY_MAX };
 enum cfg_balance { BALANCE_ROUND_ROBIN = 0, BALANCE_MAX };
+enum cfg_sandbox { CFG_SANDBOX_ON = 0, CFG_SANDBOX_REQUIRED, CFG_SANDBOX_OFF, CFG_SANDBOX_MAX };
 enum cfg_log_format { LOG_FORMAT_COMBINED = 0, LOG_FORMAT_JSON, LOG_FORMAT_MAX };
 
 struct cfg_listen {
@@ -77,6 +78,7 @@ struct config {
 	size_t n_listens;
 	uint32_t balancers;      /* auto already resolved; >= 1 */
 	char *user;              /* for balancers when the master is root; NULL: see config reference */
+	uint32_t sandbox;        /* enum cfg_sandbox */
 
 	struct cfg_app *apps;
 	size_t n_apps;

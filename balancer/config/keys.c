@@ -22,12 +22,14 @@
 static const char *const bind_names[] = { "port", "unix", NULL };
 static const char *const ready_names[] = { "port", "http", "notify", NULL };
 static const char *const balance_names[] = { "round-robin", NULL };
+static const char *const sandbox_names[] = { "on", "required", "off", NULL };
 static const char *const format_names[] = { "combined", "json", NULL };
 static const char *const level_names[] = { "error", "warn", "notice", "info", "debug", NULL };
 
 _Static_assert(ARRAY_LEN(bind_names) == BIND_MAX + 1, "a name per enum cfg_bind");
 _Static_assert(ARRAY_LEN(ready_names) == READY_MAX + 1, "a name per enum cfg_ready");
 _Static_assert(ARRAY_LEN(balance_names) == BALANCE_MAX + 1, "a name per enum cfg_balance");
+_Static_assert(ARRAY_LEN(sandbox_names) == CFG_SANDBOX_MAX + 1, "a name per enum cfg_sandbox");
 _Static_assert(ARRAY_LEN(format_names) == LOG_FORMAT_MAX + 1, "a name per enum cfg_log_format");
 _Static_assert(ARRAY_LEN(level_names) == LOG_LEVEL_MAX + 1, "a name per enum log_level");
 
@@ -340,6 +342,13 @@ static const struct key config_rows[] = {
 	  .unset = "`drover` when there is such a user, else `nobody`",
 	  .help = "The balancers run as this user when drover is started as root; otherwise as "
 		  "whoever started it." },
+	{ "sandbox", VALUE_CHOICE, AT(sandbox), "on", .choices = sandbox_names,
+	  .help = "What else the processes that read from networks give up: system calls that they "
+		  "have no need of (one that is made all the same ends the process, and is named "
+		  "in the error log), all files (Landlock), core dumps. `on`: as far as the kernel "
+		  "can. `required`: a kernel that cannot is an error. `off`: none of it, for "
+		  "debuggers and profilers. The same for the whole life of a process: a reload "
+		  "starts new ones." },
 	{ "apps", VALUE_APPS, AT(apps), NULL, 1, CONFIG_APPS_MAX, .sub = &app_keys,
 	  .flags = KEY_REQUIRED, .help = "What requests are relayed to." },
 	{ "routes", VALUE_ROUTES, AT(routes), NULL, 1, 1000, .sub = &route_keys,

@@ -20,6 +20,7 @@
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
+#include "balancer/sandbox/sandbox.h"
 #include "common/contract.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -122,6 +123,8 @@ static const struct roster *protect_board(struct master *m, uint32_t row)
 	if (e)
 		die(EXIT_FAILED, "cannot map the roster: %s", err_text(e));
 	munmap(m->slots.shared, sizeof(*m->slots.shared));
+	/* What the warden, with the master's rights, will act on. */
+	munmap(m->warden.notes, sizeof(*m->warden.notes));
 	struct tally_row *own = &m->tally->rows[row];
 	if (mprotect(m->tally, sizeof(*m->tally), PROT_READ) == 0 &&
 	    mprotect(own, sizeof(*own), PROT_READ | PROT_WRITE) != 0)
@@ -150,6 +153,35 @@ static NORETURN void leave(int status)
 	_exit(status);
 }
 
+/* ---- the sandbox --------------------------------------------------------- */
+
+static struct sandbox sandbox;
+
+static void enter_sandbox(const struct generation *g)
+{
+	const char *stage;
+
+	sandbox = (struct sandbox){
+		.role = SANDBOX_BALANCER,
+		.user = &g->user,
+		.off = g->config->cfg->sandbox == CFG_SANDBOX_OFF,
+		.required = g->config->cfg->sandbox == CFG_SANDBOX_REQUIRED,
+	};
+	if (sandbox_enter(&sandbox, &stage) == ERR_OK)
+		return;
+	log_error("cannot %s (user %s): %s", stage, g->user.set ? g->user.name : "unchanged",
+		  strerror(errno));
+	leave(EXIT_FAILED);
+}
+
+static void seal(void)
+{
+	if (sandbox_seal(&sandbox) == ERR_OK)
+		return;
+	log_error("cannot filter system calls: %s", strerror(errno));
+	leave(EXIT_FAILED);
+}
+
 void balancer_child(struct master *m, struct generation *g, uint32_t index, uint32_t row,
 		    int channel)
 {
@@ -164,10 +196,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 	int access_fd = take_logs(m, g);
 	keep_only(m, &s, channel, access_fd);
 	stdin_from_null();
-	if (proc_become(&g->user)) {
-		log_error("cannot become user %s: %s", g->user.name, strerror(errno));
-		leave(EXIT_FAILED);
-	}
+	enter_sandbox(g);
 	struct proxy_heritage h = {
 		.config = g->config->cfg,
 		.roster = roster,
@@ -180,6 +209,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 		.access_log_fd = access_fd,
 		.sockets_max = generation_sockets_max(g),
 		.index = index,
+		.seal = seal,
 	};
 	int status = m->balancer_main(&h);
 	mem_free(s.fds);

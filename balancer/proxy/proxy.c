@@ -177,6 +177,8 @@ void proxy_start(struct proxy *p)
 		die(EXIT_FAILED, "cannot read the roster: %s", err_text(e));
 	if ((e = accept_start(p)) != ERR_OK || (e = channel_start(p)) != ERR_OK)
 		die(EXIT_FAILED, "cannot watch sockets: %s", err_text(e));
+	if (p->heritage->seal)
+		p->heritage->seal();
 	if ((e = channel_send(p, MSG_READY, 0)) != ERR_OK)
 		die(EXIT_FAILED, "cannot tell the master that this balancer is ready: %s", err_text(e));
 	/* The roster may have changed between the copy and now; the master counts on an ACK. */

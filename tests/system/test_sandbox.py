@@ -1,0 +1,105 @@
+"""What the processes that read from networks have given up, and what happens when one of them
+asks for more all the same."""
+import os
+import re
+import subprocess
+
+import pytest
+
+import procs
+import tracing
+from drover import AS_ROOT, DROVER, SANITIZED
+
+MUNLOCKALL = 152  # harmless, and no business of anybody here, nor of a sanitizer
+HAS_FILTERS = 'built without' not in subprocess.run([DROVER, '--version'], stdout=subprocess.PIPE, text=True).stdout
+
+
+def status(pid):
+	lines = procs.read(f'/proc/{pid}/status').decode().splitlines()
+	return {k: v.strip() for k, v in (line.split(':', 1) for line in lines)}
+
+
+def limits(pid):
+	return dict(re.findall(r'^(.*?)\s{2,}(\S+)\s+\S+', procs.read(f'/proc/{pid}/limits').decode(), re.M))
+
+
+def check_inside(pid):
+	s = status(pid)
+	assert s['NoNewPrivs'] == '1'
+	assert s['Seccomp'] == ('2' if HAS_FILTERS else '0')
+	assert {s[name] for name in ('CapInh', 'CapPrm', 'CapEff', 'CapAmb')} == {'0' * 16}
+	assert limits(pid)['Max core file size'] == '0'
+	if AS_ROOT:
+		assert '0' not in s['Uid'].split() and '0' not in s['Gid'].split()
+		assert '0' not in s['Groups'].split()
+		assert s['CapBnd'] == '0' * 16
+		# Not dumpable: the files of its /proc belong to root, not to its user.
+		assert os.stat(f'/proc/{pid}/mem').st_uid == 0
+
+
+def test_balancers_are_inside(drover):
+	drover.start(drover.config(balancers=2))
+	for pid in drover.balancers():
+		check_inside(pid)
+	drover.reload()
+	for pid in drover.balancers():
+		check_inside(pid)
+
+
+def test_successors_are_inside(drover):
+	drover.start()
+	first = drover.balancers()[0]
+	drover.kill_balancer(first)
+	drover.wait(lambda: drover.balancers() and first not in drover.balancers(), 'a successor')
+	drover.wait(drover.answers, 'it answers')
+	check_inside(drover.balancers()[0])
+
+
+@pytest.mark.skipif(not tracing.POSSIBLE or not HAS_FILTERS, reason='needs root, x86-64 and filters')
+def test_a_violation_ends_that_process_and_is_named(drover):
+	drover.start(drover.config(balancers=2))
+	drover.same_balancers = False
+	victim, other = drover.balancers()
+	workers = [w.pid for w in drover.workers()]
+	tracing.inject(victim, MUNLOCKALL)
+	line = drover.wait_log(rf'^\S+ error balancer \d\[{victim}\]: .*$')[0]
+	assert 'stopped by its sandbox: it called munlockall (system call 152)' in line and 'sandbox: off' in line
+	drover.wait_log(rf'balancer \d \(pid {victim}\) of generation 1 ended: signal 31 \(SIGSYS\)$')
+	drover.wait_log(r'balancer \d has a successor')
+	assert other in drover.balancers() and [w.pid for w in drover.workers()] == workers
+	for _ in range(20):
+		assert drover.get().status == 200
+	check_inside(next(p for p in drover.balancers() if p != other))
+
+
+@pytest.mark.skipif(not tracing.POSSIBLE, reason='needs root and x86-64')
+def test_off_is_a_way_out(drover):
+	drover.start(drover.config(sandbox='off'))
+	pid = drover.balancers()[0]
+	s = status(pid)
+	assert s['Seccomp'] == '0' and s['NoNewPrivs'] == '1' and s['CapEff'] == '0' * 16
+	tracing.inject(pid, MUNLOCKALL)
+	assert drover.get().status == 200
+	assert drover.balancers() == [pid]
+
+
+def test_switched_by_a_reload(drover):
+	drover.start()
+	drover.reload(drover.config(sandbox='off'))
+	assert status(drover.balancers()[0])['Seccomp'] == '0'
+	drover.reload(drover.config(sandbox='required'))
+	check_inside(drover.balancers()[0])
+
+
+def test_logs_rotate_inside(drover):
+	"""New descriptors come through the channel; nothing is opened by name."""
+	error_file = drover.path('error.log')
+	drover.start(drover.config(log={'access': drover.access_file, 'error': error_file, 'level': 'info'}))
+	for n in range(3):
+		os.rename(drover.access_file, drover.path(f'access.{n}'))
+		os.rename(error_file, drover.path(f'error.{n}'))
+		drover.signal(10)
+		drover.wait(lambda: os.path.exists(drover.access_file) and os.path.exists(error_file), 'new files')
+		drover.get(f'/rotated-{n}')
+		drover.wait(lambda: f'/rotated-{n}' in drover.access_log(), 'the line is in the new file')
+	assert SANITIZED or not re.search('sandbox', procs.read(error_file).decode())
