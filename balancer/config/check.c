@@ -318,6 +318,10 @@ static void check_app(const struct check *c, const struct cfg_app *app)
 	check_servers(c, app);
 	if (!app->command)
 		return;
+	if (written(c, &app->log_output)) {
+		snprintf(prefix, sizeof(prefix), "apps.%s.log.output", app->name);
+		check_file(c, prefix, &app->log_output);
+	}
 	snprintf(prefix, sizeof(prefix), "apps.%s.", app->name);
 	check_order(c, &app_keys, prefix, app, &order);
 	check_ports(c, app);
@@ -337,6 +341,7 @@ void check_config(const struct config *cfg, struct report *r)
 		check_order(&c, &config_keys, "", cfg, &orders[i]);
 	check_file(&c, "log.access", &cfg->log_access);
 	check_file(&c, "log.error", &cfg->log_error);
+	check_file(&c, "log.output", &cfg->log_output);
 	check_file(&c, "pid_file", &cfg->pid_file);
 	for (size_t i = 0; i < cfg->n_apps; i++)
 		check_app(&c, &cfg->apps[i]);

@@ -23,6 +23,8 @@ enum cfg_balance { BALANCE_ROUND_ROBIN = 0, BALANCE_MAX };
 enum cfg_sandbox { CFG_SANDBOX_ON = 0, CFG_SANDBOX_REQUIRED, CFG_SANDBOX_OFF, CFG_SANDBOX_MAX };
 enum cfg_log_format { LOG_FORMAT_COMBINED = 0, LOG_FORMAT_JSON, LOG_FORMAT_MAX };
 
+enum cfg_output_format { OUTPUT_PREFIXED = 0, OUTPUT_JSON, OUTPUT_FORMAT_MAX };
+
 struct cfg_listen {
 	struct addr address;
 	char *text;   /* as the log and errors name it */
@@ -61,6 +63,9 @@ struct cfg_app {
 
 	uint32_t queue_limit;             /* requests waiting, per balancer */
 	uint64_t queue_timeout_ms;
+
+	char *log_output;                 /* "-" stdout and stderr, a path, or NULL: nowhere */
+	uint32_t log_output_format;       /* enum cfg_output_format */
 };
 
 struct cfg_route {
@@ -103,6 +108,8 @@ struct config {
 	uint32_t log_format;     /* enum cfg_log_format */
 	char *log_error;         /* "-" stderr, a path, or NULL: off */
 	uint32_t log_level;      /* enum log_level */
+	char *log_output;        /* of apps that say nothing else; already copied to them */
+	uint32_t log_output_format;
 
 	char *pid_file;          /* or NULL: off */
 

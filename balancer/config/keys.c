@@ -24,6 +24,7 @@ static const char *const ready_names[] = { "port", "http", "notify", NULL };
 static const char *const balance_names[] = { "round-robin", NULL };
 static const char *const sandbox_names[] = { "on", "required", "off", NULL };
 static const char *const format_names[] = { "combined", "json", NULL };
+static const char *const output_format_names[] = { "prefixed", "json", NULL };
 static const char *const level_names[] = { "error", "warn", "notice", "info", "debug", NULL };
 
 _Static_assert(ARRAY_LEN(bind_names) == BIND_MAX + 1, "a name per enum cfg_bind");
@@ -31,6 +32,8 @@ _Static_assert(ARRAY_LEN(ready_names) == READY_MAX + 1, "a name per enum cfg_rea
 _Static_assert(ARRAY_LEN(balance_names) == BALANCE_MAX + 1, "a name per enum cfg_balance");
 _Static_assert(ARRAY_LEN(sandbox_names) == CFG_SANDBOX_MAX + 1, "a name per enum cfg_sandbox");
 _Static_assert(ARRAY_LEN(format_names) == LOG_FORMAT_MAX + 1, "a name per enum cfg_log_format");
+_Static_assert(ARRAY_LEN(output_format_names) == OUTPUT_FORMAT_MAX + 1,
+	       "a name per enum cfg_output_format");
 _Static_assert(ARRAY_LEN(level_names) == LOG_LEVEL_MAX + 1, "a name per enum log_level");
 
 /* ---- one entry of listen, long form ---- */
@@ -141,6 +144,20 @@ static const struct key_table queue_keys = {
 	TABLE(queue_rows),
 };
 
+static const struct key app_log_rows[] = {
+	{ "output", VALUE_FILE, AT(log_output), NULL, .unset = "as in the top `log` block",
+	  .help = "Where the lines of this app's workers go: a file, `\"-\"`, or `off`." },
+	{ "output_format", VALUE_CHOICE, AT(log_output_format), NULL,
+	  .choices = output_format_names, .unset = "as in the top `log` block",
+	  .help = "`prefixed` or `json`." },
+};
+
+static const struct key_table app_log_keys = {
+	.title = "apps.NAME.log",
+	.help = "What becomes of the output of this app's workers, where it differs from the others'.",
+	TABLE(app_log_rows),
+};
+
 static const struct key app_rows[] = {
 	{ "command", VALUE_COMMAND, AT(command), NULL, 1, 1000,
 	  .unset = "the app has `servers` instead",
@@ -183,6 +200,7 @@ static const struct key app_rows[] = {
 	{ "restart", VALUE_BLOCK, 0, NULL, .sub = &restart_keys, .flags = KEY_OWN },
 	{ "connections", VALUE_BLOCK, 0, NULL, .sub = &connections_keys },
 	{ "queue", VALUE_BLOCK, 0, NULL, .sub = &queue_keys },
+	{ "log", VALUE_BLOCK, 0, NULL, .sub = &app_log_keys, .flags = KEY_OWN },
 };
 #undef AT
 
@@ -318,6 +336,17 @@ static const struct key log_rows[] = {
 	{ "level", VALUE_CHOICE, AT(log_level), "info", .choices = level_names,
 	  .help = "Least important line that is written to the error log: `error`, `warn`, "
 		  "`notice`, `info`, `debug`." },
+	{ "output", VALUE_FILE, AT(log_output), "-",
+	  .help = "Where the workers' stdout and stderr go, line by line: a file, `\"-\"` for "
+		  "drover's own stdout and stderr, or `off`. Lines longer than 16 KiB come in "
+		  "pieces. The workers never wait for it: what is not taken fast enough is "
+		  "dropped, and how many lines that were is said there and in the error log." },
+	{ "output_format", VALUE_CHOICE, AT(log_output_format), "prefixed",
+	  .choices = output_format_names,
+	  .help = "Of these lines: `prefixed`, with `app.instance[pid]: ` in front and control "
+		  "bytes as `\\xNN`; or `json`, one object per line with `time`, `app`, "
+		  "`instance`, `pid`, `release`, `stream` and `line`, of a piece also `goes_on` "
+		  "and `continues`." },
 };
 
 static const struct key_table log_keys = {
@@ -412,6 +441,9 @@ const char *key_nearest(const struct key_table *table, const char *name)
 		{ "kill_timeout", "stop" },
 		{ "pid", "pid_file" },
 		{ "logs", "log" },
+		{ "out_file", "log" },
+		{ "error_file", "log" },
+		{ "log_file", "log" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
 		if (strcmp(foreign[i][0], name) == 0 && key_find(table, foreign[i][1]))

@@ -298,6 +298,18 @@ static void default_route(struct loader *ld)
 	cfg->n_routes = 1;
 }
 
+/* What an app does not say about its output is as for all. */
+static void inherit_output(struct config *cfg)
+{
+	for (size_t i = 0; i < cfg->n_apps; i++) {
+		struct cfg_app *app = &cfg->apps[i];
+		if (origins_find(cfg->origins, &app->log_output)->at.kind == PLACE_DEFAULT)
+			app->log_output = mem_must_dup(cfg->log_output);
+		if (origins_find(cfg->origins, &app->log_output_format)->at.kind == PLACE_DEFAULT)
+			app->log_output_format = cfg->log_output_format;
+	}
+}
+
 static void load_all(struct loader *ld)
 {
 	struct config *cfg = ld->cfg;
@@ -315,6 +327,7 @@ static void load_all(struct loader *ld)
 		cfg->name = name_of(cfg->file);
 	origins_sort(cfg->origins);
 	default_route(ld);
+	inherit_output(cfg);
 	check_config(cfg, r);
 }
 

@@ -17,7 +17,6 @@
 #include "balancer/master/rundir.h"
 #include "balancer/master/shutdown.h"
 #include "balancer/master/signals.h"
-#include "balancer/master/sink.h"
 #include "balancer/master/slots.h"
 #include "balancer/master/supervisor.h"
 #include "balancer/master/warden.h"
@@ -46,7 +45,7 @@ struct master {
 	uint64_t files;               /* descriptors that each process may have */
 	struct rundir rundir;
 	struct logs logs;
-	struct sink sinks[2];         /* where the workers' stdout and stderr go */
+	struct list outlets;          /* struct outlet: where the workers' output goes */
 	struct signals signals;
 	struct warden warden;
 	struct shutdown stop;

@@ -1,32 +1,43 @@
-/* A byte stream cut into lines of bounded length. */
+/* A byte stream cut into lines of bounded length, and how such a line is shown. */
 #ifndef DROVER_MASTER_LINES_H
 #define DROVER_MASTER_LINES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define LINES_MAX 8192 /* bytes of one line; longer ones come in pieces */
+#define LINES_MAX (16 * 1024) /* bytes of one line; longer ones come in pieces */
 
-/* One line without its newline: any bytes, 0 to LINES_MAX of them, borrowed. */
-typedef void line_f(void *arg, const char *line, size_t n);
+enum lines_piece {
+	LINES_WHOLE = 0,
+	LINES_GOES_ON = 1u << 0,   /* its rest comes with the next call */
+	LINES_CONTINUES = 1u << 1, /* what came with the call before */
+};
+
+/* One line without its newline: any bytes, 0 to LINES_MAX of them, borrowed; `piece`
+ * says what of a longer one it is. */
+typedef void line_f(void *arg, const char *line, size_t n, unsigned piece);
 
 struct lines {
 	char *partial; /* the beginning of a line whose end has not come; NULL: none kept */
-	size_t n;
-	bool cut;      /* the last piece ended at the limit: a newline now only ends that line */
+	size_t n;      /* of LINES_MAX */
+	bool continues; /* a piece of this line has been handed out already */
 };
 
 /* Calls `f` for each line that `bytes` completes; keeps the rest.  Without
  * memory for the rest it is handed out as a line of its own. */
 void lines_feed(struct lines *l, const char *bytes, size_t n, line_f *f, void *arg);
 
-#define LINES_SHOWN_MAX (4 * LINES_MAX)
-
 /* The line as it may be shown: control bytes become \xNN, so that a worker can
  * neither forge lines nor steer the terminal; tabs stay, a CR at the end goes.
- * `colours`: SGR sequences stay too.  `out` has room for 4 * n bytes; returns
- * how many it got. */
+ * `colours`: SGR sequences stay too.  `out` has room for LINES_SHOWN * n bytes;
+ * returns how many it got. */
+#define LINES_SHOWN 4
 size_t lines_show(char *out, const char *line, size_t n, bool colours);
+
+/* The line as the inside of a JSON string (RFC 8259 section 7); what is not UTF-8
+ * becomes U+FFFD, since JSON cannot hold it.  `out` has room for LINES_JSON * n bytes. */
+#define LINES_JSON 6
+size_t lines_json(char *out, const char *line, size_t n);
 
 /* The stream has ended: hands out what was kept, and frees it. */
 void lines_end(struct lines *l, line_f *f, void *arg);

@@ -12,6 +12,7 @@
 
 #include "balancer/master/balancer_proc.h"
 #include "balancer/master/core.h"
+#include "balancer/master/outlet.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -37,12 +38,27 @@ void logs_complain(const struct logs *l, const char *fmt, ...)
 		fprintf(stderr, "drover: %s\n", text);
 }
 
+enum err logs_open_file(const struct logs *l, const char *path, const char *key, int *ret_fd)
+{
+	/* O_NONBLOCK: a FIFO that nobody reads must not hold us up, here or later. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+		      LOG_MODE);
+
+	if (fd < 0) {
+		int error = errno;
+		logs_complain(l, "cannot open %s (%s): %s; check that its directory exists and may "
+			      "be written", path, key,
+			      error == ENXIO ? "nobody reads this FIFO" : strerror(error));
+		return error == EMFILE || error == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
+	}
+	*ret_fd = fd;
+	return ERR_OK;
+}
+
 /* Opens "-" (standing for `standard`), a path, or nothing. */
 static enum err open_log(const struct logs *l, const char *path, int standard, const char *key,
 			 int *ret_fd)
 {
-	int fd;
-
 	*ret_fd = -1;
 	if (!path)
 		return ERR_OK;
@@ -56,18 +72,7 @@ static enum err open_log(const struct logs *l, const char *path, int standard, c
 				      strerror(errno));
 		return e;
 	}
-	/* O_NONBLOCK: a FIFO that nobody reads must not hold us up, here or later. */
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-		  LOG_MODE);
-	if (fd < 0) {
-		int error = errno;
-		logs_complain(l, "cannot open %s (%s): %s; check that its directory exists and may "
-			      "be written", path, key,
-			      error == ENXIO ? "nobody reads this FIFO" : strerror(error));
-		return error == EMFILE || error == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
-	}
-	*ret_fd = fd;
-	return ERR_OK;
+	return logs_open_file(l, path, key, ret_fd);
 }
 
 enum err logs_open(struct logs *l, const struct config *cfg, struct logs_files *ret_files)
@@ -129,6 +134,7 @@ void logs_reopen(struct master *m)
 	struct logs *l = &m->logs;
 	int fd;
 
+	outlets_reopen(m);
 	if (!open_log(l, l->error_path, STDERR_FILENO, "log.error", &fd) && fd >= 0) {
 		log_to_fd(fd);
 		fd_close(&l->error_fd);

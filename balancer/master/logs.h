@@ -35,6 +35,11 @@ void logs_fini(struct logs *l);
  * that cannot be opened keeps its old file, and that is logged. */
 void logs_reopen(struct master *m);
 
+/* Opens one file for appending, `key` being what names it in the configuration.  ERR_SYS,
+ * ERR_FD_LIMIT: the reason has been logged. */
+MUST_CHECK enum err logs_open_file(const struct logs *l, const char *path, const char *key,
+				   int *ret_fd);
+
 /* Logs an error; while drover starts, also shows it on stderr when the log is
  * elsewhere: whoever started it looks there. */
 void logs_complain(const struct logs *l, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -26,6 +26,7 @@
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
+#include "balancer/master/outlet.h"
 #include "balancer/master/reload.h"
 #include "balancer/master/worker_proc.h"
 #include "common/clock.h"
@@ -34,7 +35,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define LAST_OUTPUT_MS 200
+#define LAST_OUTPUT_MS 2000
 #define WANTED_FILES 1024 /* fewer descriptors than this deserve a warning */
 
 /* Forked children inherit this memory and leave it alone; it stays reachable
@@ -124,10 +125,6 @@ static enum err make_board(struct master *m)
 	if (!e)
 		e = tally_create(&m->tally_fd, &m->tally);
 	if (!e)
-		e = sink_init(&m->sinks[0], m->base, STDOUT_FILENO, "stdout");
-	if (!e)
-		e = sink_init(&m->sinks[1], m->base, STDERR_FILENO, "stderr");
-	if (!e)
 		e = signals_start(m);
 	if (e)
 		logs_complain(&m->logs, "cannot start: %s",
@@ -215,6 +212,7 @@ static void end_turn(struct master *m)
 	balancers_tell_roster(m);
 	supervisor_turn(m);
 	balancers_kill_hung(m);
+	outlets_sweep(m);
 	free_buried(m);
 }
 
@@ -252,8 +250,7 @@ static void stop(struct master *m)
 	activation_fini(&m->activation);
 	warden_stop(&m->warden);
 	rundir_close(&m->rundir);
-	sink_fini(&m->sinks[0], LAST_OUTPUT_MS);
-	sink_fini(&m->sinks[1], LAST_OUTPUT_MS);
+	outlets_fini(m, LAST_OUTPUT_MS);
 	signals_stop(&m->signals);
 	fd_close(&m->tally_fd);
 	if (m->base) {
@@ -281,12 +278,12 @@ static struct master *new_master(struct config *cfg, const struct master_options
 	m->supervisor.fd = m->slots.fd = m->tally_fd = m->rundir.lock_fd = -1;
 	m->logs.error_fd = m->logs.access_fd = -1;
 	m->pending_logs = (struct logs_files){ -1, -1 };
-	m->sinks[0].fd = m->sinks[1].fd = -1;
 	m->warden.pidfd = m->warden.life = m->warden.balancers[0] = m->warden.balancers[1] = -1;
 	list_init(&m->listeners);
 	list_init(&m->generations);
 	list_init(&m->apps);
 	list_init(&m->buried);
+	list_init(&m->outlets);
 	return m;
 }
 

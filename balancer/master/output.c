@@ -1,35 +1,125 @@
 /* The workers' output; in the master, called by worker_proc.c.  One turn reads
- * a bounded amount of each pipe, at a lower priority than signals and ends of
- * processes, so that a worker that floods us slows nobody else down.  While our
- * own output is not taken either, its pipe rests a moment between two turns:
- * the worker never stands still, and we do not burn a core to drop its lines. */
+ * a bounded amount of one pipe, at a lower priority than signals and ends of
+ * processes, so that a worker that floods us slows nobody else down.  While its lines
+ * are being dropped its pipe rests a moment between two turns: the worker never
+ * stands still, and we do not burn a core to drop its lines. */
 #include "balancer/master/output.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 
 #define READ_BYTES (64 * 1024)    /* in one turn */
-#define REST_US 10000             /* so at most 6.4 MB/s are dropped */
+#define REST_US 5000              /* so at most 13 MB/s are dropped */
 #define DRAIN_BYTES (1024 * 1024) /* a pipe's largest size for an ordinary user */
+#define MORE_BYTES 512            /* of a line, besides prefix and text */
+
+/* ---- one line ----------------------------------------------------------- */
+
+static size_t put(char *at, const char *text)
+{
+	size_t n = strlen(text);
+
+	memcpy(at, text, n);
+	return n;
+}
+
+/* "2026-11-30T03:50:12.123456Z". */
+static size_t put_time(char *at)
+{
+	static char second[32];
+	static time_t made = -1;
+	struct timespec now;
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	if (now.tv_sec != made) {
+		gmtime_r(&now.tv_sec, &tm);
+		strftime(second, sizeof(second), "%Y-%m-%dT%H:%M:%S", &tm);
+		made = now.tv_sec;
+	}
+	return (size_t)sprintf(at, "%s.%06ldZ", second, now.tv_nsec / 1000);
+}
+
+static size_t json_head(char *at, const struct output_stream *s)
+{
+	size_t n = put(at, "{\"time\":\"");
+
+	n += put_time(at + n);
+	n += put(at + n, s->owner->fields);
+	return n + put(at + n, s == &s->owner->streams[0] ? ",\"stream\":\"stdout\"" :
+							    ",\"stream\":\"stderr\"");
+}
+
+static size_t put_json(char *at, const struct output_stream *s, const char *line, size_t n,
+		       unsigned piece)
+{
+	size_t to = json_head(at, s);
+
+	to += put(at + to, ",\"line\":\"");
+	to += lines_json(at + to, line, n);
+	to += put(at + to, "\"");
+	if (piece & LINES_CONTINUES)
+		to += put(at + to, ",\"continues\":true");
+	if (piece & LINES_GOES_ON)
+		to += put(at + to, ",\"goes_on\":true");
+	return to + put(at + to, "}\n");
+}
+
+/* Pieces of one line have dots where they were cut. */
+static size_t put_prefixed(char *at, const struct output_stream *s, const char *line, size_t n,
+			   unsigned piece)
+{
+	size_t to = put(at, s->owner->prefix);
+
+	if (piece & LINES_CONTINUES)
+		to += put(at + to, "...");
+	to += lines_show(at + to, line, n, s->sink->is_terminal);
+	if (piece & LINES_GOES_ON)
+		to += put(at + to, "...");
+	return to + put(at + to, "\n");
+}
+
+/* Where lines are missing, the place says how many, of whichever worker. */
+static size_t put_gap(char *at, const struct output_stream *s)
+{
+	unsigned long long lines = s->sink->gap;
+
+	s->sink->gap = 0;
+	if (lines == 0)
+		return 0;
+	if (s->owner->format == OUTPUT_PREFIXED)
+		return (size_t)sprintf(at, "drover: %llu lines were dropped here\n", lines);
+	size_t n = put(at, "{\"time\":\"");
+	n += put_time(at + n);
+	return n + (size_t)sprintf(at + n, "\",\"dropped\":%llu}\n", lines);
+}
+
+static void on_line(void *arg, const char *line, size_t n, unsigned piece)
+{
+	struct output_stream *s = arg;
+	struct output *o = s->owner;
+	bool json = o->format == OUTPUT_JSON;
+	char *at = sink_reserve(s->sink, &s->share, MORE_BYTES + (json ? LINES_JSON : LINES_SHOWN) * n);
+
+	s->refused = s->refused || !at;
+	if (at) {
+		size_t to = put_gap(at, s);
+		to += json ? put_json(at + to, s, line, n, piece) :
+			     put_prefixed(at + to, s, line, n, piece);
+		sink_add(s->sink, &s->share, to);
+	}
+	if (o->recent)
+		recents_add(o->recent, s == &o->streams[0] ? 1 : 2, line, n, piece & LINES_GOES_ON);
+}
 
 /* ---- the pipes ---------------------------------------------------------- */
-
-static void on_line(void *arg, const char *line, size_t n)
-{
-	static char shown[LINES_SHOWN_MAX];
-	struct output_stream *s = arg;
-
-	size_t length = lines_show(shown, line, n, s->sink->is_terminal);
-
-	sink_line(s->sink, s->owner->prefix, shown, length);
-	if (s->owner->recent)
-		recents_add(s->owner->recent, s == &s->owner->streams[0] ? 1 : 2, line, n, false);
-}
 
 static void close_stream(struct output_stream *s)
 {
@@ -49,7 +139,8 @@ static void read_stream(struct output_stream *s, size_t most)
 {
 	static char chunk[READ_BYTES];
 
-	while (s->fd >= 0 && most > 0) {
+	clock_update();
+	while (s->fd >= 0 && s->sink && most > 0) {
 		ssize_t n = read(s->fd, chunk, MIN(sizeof(chunk), most));
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -72,8 +163,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	s->refused = false;
 	read_stream(s, READ_BYTES);
-	if (s->fd >= 0 && s->sink->dropped) {
+	if (s->fd >= 0 && s->refused) {
 		event_del(&s->ev);
 		event_add(&s->rest, &(struct timeval){ .tv_usec = REST_US });
 	}
@@ -113,14 +205,18 @@ enum err output_open(struct output *o, int ret_child_fds[2])
 	return ERR_OK;
 }
 
-void output_start(struct output *o, struct event_base *base, struct sink sinks[2],
-		  struct recent_worker *recent, const char *app, uint32_t instance, pid_t pid)
+void output_start(struct output *o, struct event_base *base, const struct output_of *of)
 {
-	o->recent = recent;
-	snprintf(o->prefix, sizeof(o->prefix), "%s.%u[%d]: ", app, instance, (int)pid);
+	o->recent = of->recent;
+	o->outlet = of->outlet;
+	o->format = of->format;
+	snprintf(o->prefix, sizeof(o->prefix), "%s.%u[%d]: ", of->app, of->instance, (int)of->pid);
+	snprintf(o->fields, sizeof(o->fields),
+		 "\",\"app\":\"%s\",\"instance\":%u,\"pid\":%d,\"release\":%u", of->app,
+		 of->instance, (int)of->pid, of->release);
 	for (int i = 0; i < 2; i++) {
 		struct output_stream *s = &o->streams[i];
-		s->sink = &sinks[i];
+		s->sink = outlet_sink(of->outlet, i);
 		event_assign(&s->ev, base, s->fd, EV_READ | EV_PERSIST, on_readable, s);
 		event_assign(&s->rest, base, -1, EV_TIMEOUT, on_rested, s);
 		event_add(&s->ev, NULL);
@@ -135,7 +231,9 @@ void output_drain(struct output *o)
 
 void output_close(struct output *o)
 {
+	output_drain(o); /* what others of its process group have said at last */
 	for (int i = 0; i < 2; i++)
 		close_stream(&o->streams[i]);
 	o->recent = recents_close(o->recent);
+	o->outlet = outlet_drop(o->outlet);
 }

@@ -11,7 +11,7 @@
 
 #include "balancer/master/lines.h"
 #include "balancer/master/recent.h"
-#include "balancer/master/sink.h"
+#include "balancer/master/outlet.h"
 #include "common/base.h"
 #include "common/err.h"
 
@@ -20,13 +20,18 @@ struct output;
 struct output_stream {
 	struct output *owner;
 	int fd; /* read end; -1: closed */
-	struct sink *sink;
+	struct sink *sink; /* NULL: not started */
 	struct lines lines;
+	struct sink_share share;
+	bool refused; /* of late, a line was */
 	struct event ev, rest;
 };
 
 struct output {
 	char prefix[112];                /* "web.0[123]: " */
+	char fields[192];                /* of a JSON line: "app", "instance", "pid", "release" */
+	uint32_t format;                 /* enum cfg_output_format */
+	struct outlet *outlet;           /* held */
 	struct output_stream streams[2]; /* stdout, stderr */
 	struct recent_worker *recent;    /* or NULL: out of memory */
 };
@@ -35,10 +40,18 @@ struct output {
  * closes them after the spawn.  ERR_FD_LIMIT, ERR_SYS. */
 MUST_CHECK enum err output_open(struct output *o, int ret_child_fds[2]);
 
-/* Begins to pass on lines.  Borrows base and sinks, and `recent` (may be NULL), until
- * output_close(). */
-void output_start(struct output *o, struct event_base *base, struct sink sinks[2],
-		  struct recent_worker *recent, const char *app, uint32_t instance, pid_t pid);
+/* Whose lines they are, and what is done with them. */
+struct output_of {
+	const char *app;
+	uint32_t instance, release;
+	pid_t pid;
+	uint32_t format;              /* enum cfg_output_format */
+	struct outlet *outlet;        /* taken */
+	struct recent_worker *recent; /* lent until output_close(); may be NULL */
+};
+
+/* Begins to pass on lines.  Borrows `base` until output_close(). */
+void output_start(struct output *o, struct event_base *base, const struct output_of *of);
 
 /* Reads what is there now, without waiting: the worker has ended. */
 void output_drain(struct output *o);

@@ -17,6 +17,7 @@
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
+#include "balancer/master/outlet.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -42,6 +43,8 @@ enum err reload_boot(struct master *m, struct config *cfg)
 	warden_set_wait(&m->warden, cfg);
 	if (!e)
 		e = generation_find_user(m, cfg, &m->balancer_user);
+	if (!e)
+		e = outlets_open(m, cfg);
 	if (!e)
 		e = open_all(m, cfg);
 	if (e)
@@ -105,6 +108,8 @@ static enum err prepare(struct master *m)
 	struct config *cfg = m->pending_config->cfg;
 	enum err e = logs_open(&m->logs, cfg, &m->pending_logs);
 
+	if (!e)
+		e = outlets_open(m, cfg);
 	if (!e)
 		e = apps_identify(m, cfg);
 	if (!e)

@@ -235,9 +235,11 @@ enum err worker_start(struct app *app, struct release *r, uint32_t instance)
 		goto release_slot;
 	enter_roster(w, WORKER_STARTING);
 	list_push_back(&app->workers, &w->link);
-	output_start(&w->output, m->base, m->sinks,
-		     recents_open(&app->recents, w->pid, instance, r->number), app->name, instance,
-		     w->pid);
+	output_start(&w->output, m->base, &(struct output_of){
+		.app = app->name, .instance = instance, .release = r->number, .pid = w->pid,
+		.format = r->conf->log_output_format,
+		.outlet = outlet_take(m, r->conf->log_output),
+		.recent = recents_open(&app->recents, w->pid, instance, r->number) });
 	worker_watch(w);
 	snprintf(w->name, sizeof(w->name), "app %s: worker %u (pid %d)", app->name, instance,
 		 (int)w->pid);
