@@ -10,7 +10,7 @@ import time
 import pytest
 
 import procs
-from drover import QUICK, app_command, bundled
+from drover import DROVER, QUICK, app_command, bundled
 
 LOGROTATE = '/usr/sbin/logrotate'
 
@@ -180,7 +180,7 @@ def test_stdout_that_nobody_reads(drover):
 	drover.write_config(drover.config(talker('flood')))
 	ours, theirs = os.pipe()
 	drover.cleanups.append(lambda: os.close(ours))
-	drover.process = subprocess.Popen([*__import__('drover').DROVER.split(), 'run', '-c', drover.config_file], stdin=subprocess.DEVNULL,
+	drover.process = subprocess.Popen([DROVER, 'run', '-c', drover.config_file], stdin=subprocess.DEVNULL,
 					  stdout=theirs, stderr=open(drover.log_file, 'ab'), cwd=drover.dir,
 					  env=drover.environment(), start_new_session=True)
 	os.close(theirs)
