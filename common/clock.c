@@ -10,14 +10,19 @@ static uint64_t frozen_us; /* 0: not frozen */
 static struct timespec wall;
 static bool started;
 
-void clock_update(void)
+uint64_t clock_read_us(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now_us = (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 	if (frozen_us)
-		now_us = frozen_us;
+		return frozen_us;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+void clock_update(void)
+{
+	now_us = clock_read_us();
 	/* Printed with milliseconds at most and mostly with seconds: the tick's
 	 * resolution (1-4 ms) is enough, and reading it touches no hardware. */
 	clock_gettime(CLOCK_REALTIME_COARSE, &wall);

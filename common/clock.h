@@ -9,6 +9,9 @@
 /* Reads CLOCK_MONOTONIC and CLOCK_REALTIME_COARSE; call at the top of each loop turn. */
 void clock_update(void);
 
+/* Monotonic microseconds, read now; the turn's time stays. */
+uint64_t clock_read_us(void);
+
 /* Monotonic microseconds as of the last clock_update(). Calls it when never called. */
 uint64_t clock_now_us(void);
 

@@ -14,6 +14,7 @@
 #include "balancer/proxy/block.h"
 #include "balancer/proxy/complaint.h"
 #include "balancer/proxy/deadline.h"
+#include "balancer/proxy/gather.h"
 #include "common/http_guard.h"
 #include "common/http_head.h"
 #include "common/list.h"
@@ -98,6 +99,8 @@ struct proxy {
 	uint32_t n_spare_requests;
 	struct list graves;            /* dead objects, freed between turns */
 	bool turn_open;                /* the clock was read in this turn */
+	unsigned turn_events;          /* callbacks in it */
+	struct gather gather;
 
 	struct listener *listeners;
 	bool accept_paused;

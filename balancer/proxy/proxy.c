@@ -15,6 +15,7 @@
 
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/client.h"
+#include "balancer/proxy/gather.h"
 #include "balancer/proxy/loop.h"
 #include "balancer/proxy/pacing.h"
 #include "balancer/proxy/pick.h"
@@ -32,6 +33,7 @@
 
 void loop_turn_begin(struct proxy *p)
 {
+	p->turn_events++;
 	if (p->turn_open)
 		return;
 	p->turn_open = true;
@@ -196,6 +198,7 @@ static bool finished(const struct proxy *p)
 bool proxy_turn(struct proxy *p, int flags)
 {
 	p->turn_open = false;
+	p->turn_events = 0;
 	if (event_base_loop(p->base, EVLOOP_ONCE | flags) < 0)
 		die(EXIT_FAILED, "the event loop failed");
 	/* A request that pacing lets go may end at once, with the next one behind it. */
@@ -229,8 +232,11 @@ int proxy_run(const struct proxy_heritage *h)
 {
 	struct proxy *p = proxy_new(h);
 	proxy_start(p);
+	gather_start();
 	while (proxy_turn(p, 0))
-		;
+		if (p->turn_open &&
+		    gather_wants_pause(&p->gather, p->turn_events, clock_now_us(), clock_read_us()))
+			gather_pause();
 	int status = p->forced ? EXIT_FAILED : EXIT_DRAINED;
 	proxy_stop(p);
 	return status;
