@@ -1,5 +1,5 @@
-/* All that crosses from the master to a balancer at fork, in one struct.
- * The only header that master/ and proxy/ share besides config/, board/ and common/. */
+/* All that crosses from the master to a balancer or to the monitor at fork, in a struct each.
+ * The only header that master/, proxy/ and monitor/ share besides config/, board/ and common/. */
 #ifndef DROVER_HERITAGE_H
 #define DROVER_HERITAGE_H
 
@@ -30,5 +30,18 @@ struct proxy_heritage {
 /* The balancer's main function; main.c hands proxy_run() to the master under
  * this type, so that master/ and proxy/ never include each other. */
 typedef int balancer_main_f(const struct proxy_heritage *h);
+
+struct monitor_heritage {
+	const char *name;                /* of this instance */
+	const char *config_file;         /* or NULL */
+	const struct roster *roster;     /* read-only */
+	const struct tally *tally;       /* read-only */
+	int channel;                     /* to the master: ASK up, ANSWER down */
+	int admin_fd;                    /* listening Unix socket, or -1 */
+	int admin_tcp_fd;                /* listening TCP socket, for those who may only look; or -1 */
+};
+
+/* The monitor's main function; monitor_run() of monitor/. */
+typedef int monitor_main_f(const struct monitor_heritage *h);
 
 #endif

@@ -279,6 +279,31 @@ close_fd:
 	return ERR_SYS;
 }
 
+enum err fd_sealed(const char *name, const void *data, size_t n, int *ret_fd)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	const char *p = data;
+
+	if (fd < 0)
+		return sys_err();
+	while (n > 0) {
+		ssize_t written = write(fd, p, n);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			goto close_fd;
+		p += written;
+		n -= (size_t)written;
+	}
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0) {
+		*ret_fd = fd;
+		return ERR_OK;
+	}
+close_fd:
+	fd_close(&fd);
+	return ERR_SYS;
+}
+
 /* ---- flags and inheritance --------------------------------------------- */
 
 /* Closes `first`..`last`, both included.  One by one where the kernel (before

@@ -49,6 +49,11 @@ void fd_reset(int *fd);
  * resizing; *ret_map is a read-write MAP_SHARED mapping. */
 MUST_CHECK enum err fd_shared_segment(const char *name, size_t bytes, int *ret_fd, void **ret_map);
 
+/* A memfd that holds the `n` bytes at `data`, sealed against every change, so that who
+ * gets it may map it and believe its size.  Close-on-exec.  ERR_SYS with errno,
+ * ERR_FD_LIMIT. */
+MUST_CHECK enum err fd_sealed(const char *name, const void *data, size_t n, int *ret_fd);
+
 /* Closes every descriptor >= 3 but the `n` ones in `keep` (in any order). */
 void fd_close_all_but(const int *keep, size_t n);
 

@@ -1,9 +1,11 @@
-/* Messages between master and balancers; both ends run this code.
+/* Messages between the master and its children; both ends run this code.
  *
  *   master ──ROSTER, DRAIN, REOPEN──► balancer      one SOCK_SEQPACKET pair each:
  *          ◄──READY, ACK, STOPPED────               a packet is a message, whole or not at all
+ *          ──ANSWER──► monitor
+ *          ◄───ASK────
  *
- * The master trusts no balancer: msg_recv() lets nothing through that the table
+ * The master trusts no child: msg_recv() lets nothing through that the table
  * does not know, and a descriptor that was not asked for never stays open.
  */
 #include "common/msg.h"

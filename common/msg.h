@@ -39,9 +39,16 @@ struct msg {
 		struct { uint64_t version; } roster;
 		struct { uint32_t level; uint32_t zero; } drain;
 		struct { uint32_t which; uint32_t zero; } reopen;
+		struct {
+			uint32_t verb, ticket; /* the ticket is the asker's, to know the answer by */
+			uint32_t app_id, number;
+			uint64_t since;
+		} ask;
+		struct { uint32_t ticket, code; uint64_t number; } answer;
 		uint64_t raw;
 	};
 };
+_Static_assert(sizeof(struct msg) == 32, "the fuzz targets' corpus and dictionary know this size");
 
 const char *msg_name(uint32_t type); /* "READY"; "?" outside the table */
 

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "balancer/cli/args.h"
+#include "balancer/cli/commands.h"
 #include "balancer/cli/habits.h"
 #include "balancer/cli/version.h"
 #include "balancer/config/keys.h"
@@ -23,12 +25,6 @@
 #include "common/proc.h"
 #include "common/slice.h"
 
-struct args {
-	const char *config_file;
-	struct config_overrides over;
-	bool reference;
-};
-
 struct command;
 
 typedef int command_f(const struct args *a, struct cli_run *ret_run);
@@ -36,10 +32,12 @@ typedef int command_f(const struct args *a, struct cli_run *ret_run);
 struct command {
 	const char *name, *synopsis, *summary;
 	const char *letters; /* of the options it takes */
-	bool takes_command;  /* words behind the options are a command to run */
+	int words;           /* behind the options: so many; TAKES_COMMAND: a command to run */
 	command_f *run;
 	const char *help;
 };
+
+#define TAKES_COMMAND (-1)
 
 struct option_row {
 	char letter; /* upper case: has no short form */
@@ -53,14 +51,20 @@ static const struct option_row options[] = {
 	{ 'I', "instances", "N", "copies of every app with a command; or auto" },
 	{ 'N', "name", "NAME", "name of this running drover" },
 	{ 'R', "reference", NULL, "print the reference of all keys as Markdown" },
+	{ 'J', "json", NULL, "as JSON, for programs" },
 	{ 'h', "help", NULL, "this text" },
 };
 
 static command_f run_run, run_check, run_config;
 
+#define WHICH                                                                                  \
+	"Of the only drover that runs here, or the one that --name or -c names.\n"             \
+	"\n"                                                                                   \
+	"Exit status: 0 done, 1 it failed or was refused, 2 usage, 78 errors in FILE.\n"
+
 static const struct command commands[] = {
 	{ "run", "[-c FILE] [--listen ADDRESS] [--instances N] [--name NAME] [-- COMMAND...]",
-	  "run in the foreground", "cLINh", true, run_run,
+	  "run in the foreground", "cLINh", TAKES_COMMAND, run_run,
 	  "Without a file and a command the bundled drover-worker answers.\n"
 	  "\n"
 	  "  drover run -- node server.js\n"
@@ -70,14 +74,15 @@ static const struct command commands[] = {
 	  "Exit status: 0 all requests ended, 1 something failed or was cut, 2 usage, 78 "
 	  "config.\n" },
 	{ "check", "[-c FILE] [--listen ADDRESS] [--instances N] [--name NAME] [-- COMMAND...]",
-	  "check the config and say what it would run", "cLINh", true, run_check,
+	  "check the config and say what it would run", "cLINh", TAKES_COMMAND, run_check,
 	  "Exit status: 0 good, 2 usage, 78 errors in the config. drover -t is the same.\n" },
 	{ "config", "[-c FILE] [--reference]",
-	  "print the config in force, with the origin of each value", "cLINRh", true, run_config, "" },
+	  "print the config in force, with the origin of each value", "cLINRh", TAKES_COMMAND, run_config, "" },
+	{ "status", "[--json] [-c FILE | --name NAME]", "show how a running drover and its workers are",
+	  "cNJh", 0, command_status, WHICH },
 };
 
-static int complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
-static int complain(const char *fmt, ...)
+int cli_complain(const char *fmt, ...)
 {
 	va_list args;
 	va_start(args, fmt);
@@ -88,12 +93,11 @@ static int complain(const char *fmt, ...)
 	return EXIT_USAGE;
 }
 
-/* Answers that did not arrive (a full disk, a closed pipe) are failures. */
-static int answered(int status)
+int cli_answered(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	complain("cannot write to stdout: %s", strerror(errno));
+	cli_complain("cannot write to stdout: %s", strerror(errno));
 	return EXIT_FAILED;
 }
 
@@ -132,7 +136,7 @@ static int print_command_help(const struct command *c)
 	}
 	if (c->help[0])
 		printf("\n%s", c->help);
-	return answered(EXIT_DRAINED);
+	return cli_answered(EXIT_DRAINED);
 }
 
 /* ---- options ---- */
@@ -155,25 +159,25 @@ static int bad_option(const struct command *c, int letter, char **argv)
 		if (o->letter != optopt || !strchr(c->letters, o->letter))
 			continue;
 		if (letter == ':')
-			return complain("--%s needs an argument: %s", o->name, o->argument);
-		return complain("--%s takes no argument", o->name);
+			return cli_complain("--%s needs an argument: %s", o->name, o->argument);
+		return cli_complain("--%s takes no argument", o->name);
 	}
 	char word[64], short_word[2] = { (char)optopt, '\0' };
 	const char *given = argv[optind - 1] + 2;
 	const char *instead = optopt ? habit_option(short_word) : NULL;
 	if (optopt)
-		return instead ? complain("drover %s has no option -%c; %s", c->name, optopt, instead)
-			       : complain("drover %s has no option -%c; see drover %s --help",
+		return instead ? cli_complain("drover %s has no option -%c; %s", c->name, optopt, instead)
+			       : cli_complain("drover %s has no option -%c; see drover %s --help",
 					  c->name, optopt, c->name);
 	snprintf(word, sizeof(word), "%.*s", (int)strcspn(given, "="), given);
 	instead = habit_option(word);
 	if (instead)
-		return complain("drover %s has no option --%s; %s", c->name, word, instead);
+		return cli_complain("drover %s has no option --%s; %s", c->name, word, instead);
 	const char *near = nearest(word, next_option, c);
 	if (near)
-		return complain("drover %s has no option --%s; did you mean --%s?", c->name, word,
+		return cli_complain("drover %s has no option --%s; did you mean --%s?", c->name, word,
 				near);
-	return complain("drover %s has no option --%s; see drover %s --help", c->name, word, c->name);
+	return cli_complain("drover %s has no option --%s; see drover %s --help", c->name, word, c->name);
 }
 
 static bool set_instances(struct args *a, const char *text)
@@ -191,20 +195,34 @@ static bool set_instances(struct args *a, const char *text)
 static int take_option(const struct command *c, struct args *a, int letter, char **argv)
 {
 	if (letter == 'c' && !optarg[0])
-		return complain("--config needs an argument: FILE");
+		return cli_complain("--config needs an argument: FILE");
 	switch (letter) {
 	case 'c': a->config_file = optarg; return -1;
 	case 'L': a->over.listen = optarg; return -1;
 	case 'I':
 		if (set_instances(a, optarg))
 			return -1;
-		return complain("--instances: \"%s\" is not a number from 1 to %d, nor auto",
+		return cli_complain("--instances: \"%s\" is not a number from 1 to %d, nor auto",
 				optarg, CONFIG_WORKERS_MAX);
 	case 'N': a->over.name = optarg; return -1;
 	case 'R': a->reference = true; return -1;
+	case 'J': a->json = true; return -1;
 	case 'h': return print_command_help(c);
 	default: return bad_option(c, letter, argv);
 	}
+}
+
+/* Words behind the options of a command that runs nothing. */
+static int take_words(const struct command *c, struct args *a, int argc, char **argv)
+{
+	a->words = argv + optind;
+	a->n_words = argc - optind;
+	if (a->n_words == c->words)
+		return -1;
+	if (a->n_words > c->words)
+		return cli_complain("drover %s: what is \"%s\" for? Usage: drover %s %s", c->name,
+				    a->words[c->words], c->name, c->synopsis);
+	return cli_complain("drover %s needs more: drover %s %s", c->name, c->name, c->synopsis);
 }
 
 static bool looks_like_config(const char *word)
@@ -234,11 +252,13 @@ static int parse(const struct command *c, int argc, char **argv, struct args *re
 	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) >= 0)
 		if ((status = take_option(c, ret_args, letter, argv)) >= 0)
 			return status;
+	if (c->words != TAKES_COMMAND)
+		return take_words(c, ret_args, argc, argv);
 	if (optind == argc)
-		return strcmp(argv[argc - 1], "--") == 0 ? complain("there is no command behind --")
+		return strcmp(argv[argc - 1], "--") == 0 ? cli_complain("there is no command behind --")
 							 : -1;
 	if (strcmp(argv[optind - 1], "--") != 0 && looks_like_config(argv[optind]))
-		return complain("did you mean drover %s -c %s?", c->name, argv[optind]);
+		return cli_complain("did you mean drover %s -c %s?", c->name, argv[optind]);
 	ret_args->over.command = argv + optind;
 	return -1;
 }
@@ -269,14 +289,13 @@ static const char *find_worker(void)
 	return NULL;
 }
 
-/* NULL: *ret_status says why, and it has been printed. */
-static struct config *load(struct args *a, int *ret_status)
+struct config *cli_load(struct args *a, int *ret_status)
 {
 	*ret_status = EXIT_CONFIG;
 	a->over.worker_path = find_worker();
 	if (!a->config_file && !a->over.command) {
 		if (!a->over.worker_path) {
-			complain("nothing to run: give -c FILE or a command, as in drover run -- "
+			cli_complain("nothing to run: give -c FILE or a command, as in drover run -- "
 				 "node server.js (the bundled drover-worker was not found near "
 				 "this program)");
 			*ret_status = EXIT_USAGE;
@@ -300,7 +319,7 @@ static bool may_run(const struct config *cfg)
 		if (!app->user || geteuid() == 0 || proc_find_user(app->user, &user) != ERR_OK ||
 		    user.uid == geteuid())
 			continue;
-		complain("apps.%s.user: only root can run an app as another user (%s)", app->name,
+		cli_complain("apps.%s.user: only root can run an app as another user (%s)", app->name,
 			 app->user);
 		return false;
 	}
@@ -311,7 +330,7 @@ static int run_run(const struct args *given, struct cli_run *ret_run)
 {
 	struct args a = *given;
 	int status;
-	struct config *cfg = load(&a, &status);
+	struct config *cfg = cli_load(&a, &status);
 	if (!cfg)
 		return status;
 	if (!may_run(cfg)) {
@@ -346,7 +365,7 @@ static int run_check(const struct args *given, struct cli_run *ret_run)
 	struct args a = *given;
 	int status;
 	(void)ret_run;
-	struct config *cfg = load(&a, &status);
+	struct config *cfg = cli_load(&a, &status);
 	if (!cfg)
 		return status;
 	printf("%s is good. It would run:\n", cfg->file ? cfg->file : "The command line");
@@ -365,7 +384,7 @@ static int run_check(const struct args *given, struct cli_run *ret_run)
 		       r->path ? r->path : "", cfg->apps[r->app].name);
 	}
 	config_free(cfg);
-	return answered(EXIT_DRAINED);
+	return cli_answered(EXIT_DRAINED);
 }
 
 static int run_config(const struct args *given, struct cli_run *ret_run)
@@ -375,14 +394,14 @@ static int run_config(const struct args *given, struct cli_run *ret_run)
 	(void)ret_run;
 	if (a.reference) {
 		config_reference(stdout);
-		return answered(EXIT_DRAINED);
+		return cli_answered(EXIT_DRAINED);
 	}
-	struct config *cfg = load(&a, &status);
+	struct config *cfg = cli_load(&a, &status);
 	if (!cfg)
 		return status;
 	config_dump(cfg, stdout);
 	config_free(cfg);
-	return answered(EXIT_DRAINED);
+	return cli_answered(EXIT_DRAINED);
 }
 
 /* ---- entry ---- */
@@ -408,15 +427,15 @@ static int bad_command(const char *word)
 {
 	const char *instead = habit_command(word);
 	if (instead)
-		return complain("there is no command %s; %s", word, instead);
+		return cli_complain("there is no command %s; %s", word, instead);
 	if (word[0] == '-')
-		return complain(
+		return cli_complain(
 			"%s: options follow a command, as in drover run %s; see drover --help",
 			word, word);
 	const char *near = nearest(word, next_command, NULL);
 	if (near)
-		return complain("there is no command %s; did you mean %s?", word, near);
-	return complain("there is no command %s; see drover --help, or to run a program: "
+		return cli_complain("there is no command %s; did you mean %s?", word, near);
+	return cli_complain("there is no command %s; see drover --help, or to run a program: "
 			"drover run -- %s",
 			word, word);
 }
@@ -441,11 +460,11 @@ int cli_main(int argc, char **argv, struct cli_run *ret_run)
 		if (argc > 2)
 			return bad_command(argv[2]);
 		print_help(stdout);
-		return answered(EXIT_DRAINED);
+		return cli_answered(EXIT_DRAINED);
 	}
 	if (is_one_of(word, "--version", "version", "-V") || !strcmp(word, "-v")) {
 		version_print(stdout);
-		return answered(EXIT_DRAINED);
+		return cli_answered(EXIT_DRAINED);
 	}
 	const struct command *c = find_command(word);
 	if (!c)

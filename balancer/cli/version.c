@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 #include <http_parser.h>
+#include <jansson.h>
 #include <yaml.h>
 
 #include "balancer/sandbox/sandbox.h"
@@ -53,9 +54,9 @@ void version_print(FILE *out)
 #else
 	fprintf(out, "compiler:  gcc %s\n", __VERSION__);
 #endif
-	fprintf(out, "libraries: libevent %s, http-parser %lu.%lu.%lu, libyaml %s\n",
+	fprintf(out, "libraries: libevent %s, http-parser %lu.%lu.%lu, libyaml %s, jansson %s\n",
 		event_get_version(), parser >> 16 & 255, parser >> 8 & 255, parser & 255,
-		yaml_get_version_string());
+		yaml_get_version_string(), jansson_version_str());
 	fputs("build:     ", out);
 	for (size_t i = 0; build_options[i]; i++)
 		fprintf(out, "%s%s", i ? ", " : "", build_options[i]);

@@ -329,6 +329,21 @@ static void check_app(const struct check *c, const struct cfg_app *app)
 		check_program(c, app);
 }
 
+/* An address of its own: nobody means the admin channel to be public. */
+static void check_admin_listen(const struct check *c)
+{
+	const struct cfg_listen *admin = &c->cfg->admin_listen;
+	for (size_t i = 0; admin->text && i < c->cfg->n_listens; i++) {
+		const struct addr *public = &c->cfg->listens[i].address;
+		if (addr_equal(&admin->address, public) || covers(public, &admin->address) ||
+		    covers(&admin->address, public)) {
+			wrong(c, admin, "admin.listen: %s is a public address already (listen)",
+			      admin->text);
+			return;
+		}
+	}
+}
+
 void check_config(const struct config *cfg, struct report *r)
 {
 	static const struct order_rule orders[] = {
@@ -343,6 +358,9 @@ void check_config(const struct config *cfg, struct report *r)
 	check_file(&c, "log.error", &cfg->log_error);
 	check_file(&c, "log.output", &cfg->log_output);
 	check_file(&c, "pid_file", &cfg->pid_file);
+	if (cfg->admin_socket && strcmp(cfg->admin_socket, "auto") != 0)
+		check_file(&c, "admin.socket", &cfg->admin_socket);
+	check_admin_listen(&c);
 	for (size_t i = 0; i < cfg->n_apps; i++)
 		check_app(&c, &cfg->apps[i]);
 	check_workers(&c);

@@ -111,6 +111,8 @@ struct config {
 	char *log_output;        /* of apps that say nothing else; already copied to them */
 	uint32_t log_output_format;
 
+	char *admin_socket;      /* a path, "auto" (in the run directory, by name), or NULL: off */
+	struct cfg_listen admin_listen; /* text NULL: off */
 	char *pid_file;          /* or NULL: off */
 
 	struct cfg_origins *origins; /* for config_dump(); private to config/ */

@@ -28,7 +28,7 @@ static void print_origin(const struct dump *d, const struct key *key, const void
 	case PLACE_COMMAND_LINE: fputs("command line", out); break;
 	default:
 		fputs("default", out);
-		if (key && key->fallback && strcmp(key->fallback, "auto") == 0)
+		if (key && key->type == VALUE_CORES && key->fallback && strcmp(key->fallback, "auto") == 0)
 			fputs(" (auto)", out);
 		break;
 	}

@@ -19,6 +19,8 @@ static void free_block(const struct key_table *table, void *base)
 			mem_free(*(char **)field);
 		else if (key->type == VALUE_COMMAND || key->type == VALUE_ENV)
 			words_free(*(char ***)field);
+		else if (key->type == VALUE_LISTEN_OFF)
+			mem_free(((struct cfg_listen *)field)->text);
 		else if (key->type == VALUE_SERVERS)
 			mem_free(*(struct addr **)field);
 	}

@@ -355,6 +355,24 @@ static const struct key_table log_keys = {
 	TABLE(log_rows),
 };
 
+static const struct key admin_rows[] = {
+	{ "socket", VALUE_SOCKET, AT(admin_socket), "auto",
+	  .help = "Unix socket of the admin channel, by which `drover status`, `reload` and the "
+		  "other commands reach a running drover; it belongs to whoever starts drover, "
+		  "with mode 0600. `auto`: `NAME.sock` in the run directory." },
+	{ "listen", VALUE_LISTEN_OFF, AT(admin_listen), "off",
+	  .help = "The same over TCP, for probes and for looking, never for changing anything: "
+		  "`127.0.0.1:9900`. Nobody is asked who he is, so it should not be reachable from "
+		  "outside." },
+};
+
+static const struct key_table admin_keys = {
+	.title = "admin",
+	.help = "HTTP with JSON: `curl --unix-socket /run/drover/web.sock "
+		"http://drover/api/v1/status`.",
+	TABLE(admin_rows),
+};
+
 /* In the order in which they are read: routes name apps. */
 static const struct key config_rows[] = {
 	{ "name", VALUE_NAME, AT(name), NULL,
@@ -390,6 +408,7 @@ static const struct key config_rows[] = {
 		  "`unix` for Unix sockets; `[]` trusts nobody." },
 	{ "shutdown", VALUE_BLOCK, 0, NULL, .sub = &shutdown_keys },
 	{ "log", VALUE_BLOCK, 0, NULL, .sub = &log_keys },
+	{ "admin", VALUE_BLOCK, 0, NULL, .sub = &admin_keys },
 	{ "pid_file", VALUE_PATH_OFF, AT(pid_file), "off",
 	  .help = "Holds the master's pid while it runs; `off`: none." },
 };

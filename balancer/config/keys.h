@@ -22,6 +22,8 @@ enum value_type {
 	VALUE_PATH,      /* char *, absolute */
 	VALUE_FILE,      /* char *, absolute or "-"; NULL for "off" */
 	VALUE_PATH_OFF,  /* char *, absolute; NULL for "off" */
+	VALUE_SOCKET,    /* char *, absolute or "auto"; NULL for "off" */
+	VALUE_LISTEN_OFF, /* struct cfg_listen; its text is NULL for "off" */
 	VALUE_HOST,      /* char * or NULL, lower case */
 	VALUE_PREFIX,    /* char * or NULL, begins with '/' */
 	VALUE_TARGET,    /* the same, and may have a query */

@@ -84,7 +84,7 @@ static struct node *overlay(struct loader *ld, const struct key *key)
 {
 	char digits[16];
 	const char *text = NULL;
-	if (strcmp(key->name, "listen") == 0)
+	if (key->type == VALUE_LISTENS) /* not the one of admin */
 		text = ld->over->listen;
 	else if (strcmp(key->name, "name") == 0)
 		text = ld->over->name;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/config/config.h"
 #include "balancer/config/nearest.h"
 #include "balancer/config/utf8.h"
 #include "common/err.h"
@@ -370,6 +371,39 @@ static bool parse_path_off(struct parse *p)
 	return parse_file(p);
 }
 
+static bool parse_socket(struct parse *p)
+{
+	struct addr a;
+	if (strcmp(p->text, "auto") == 0)
+		return keep(p, mem_must_dup("auto"));
+	if (strncmp(p->text, "unix:", 5) == 0) {
+		hint(p, "write only the path: %s", p->text + 5);
+		return refuse(p, "is not %s", value_wants(VALUE_SOCKET));
+	}
+	if (!parse_path_off(p))
+		return false;
+	const char *path = *(char **)p->field;
+	return !path || addr_unix(path, &a) == ERR_OK ||
+	       refuse(p, "is too long for a Unix socket (at most 107 bytes)");
+}
+
+static bool parse_listen_off(struct parse *p)
+{
+	struct cfg_listen *l = p->field;
+	char text[ADDR_TEXT_MAX];
+	struct addr a;
+	if (strcmp(p->text, "off") == 0) {
+		mem_free(l->text);
+		*l = (struct cfg_listen){ .text = NULL };
+		return true;
+	}
+	if (addr_parse(slice_of(p->text), false, &a) != ERR_OK || addr_is_unix(&a))
+		return refuse(p, "is not %s", value_wants(VALUE_LISTEN_OFF));
+	mem_free(l->text);
+	*l = (struct cfg_listen){ .address = a, .text = mem_must_dup(addr_format(&a, text)) };
+	return true;
+}
+
 static bool parse_host(struct parse *p)
 {
 	const char *name = strncmp(p->text, "*.", 2) == 0 ? p->text + 2 : p->text;
@@ -457,7 +491,17 @@ static void print_text(const struct key *key, const void *field, FILE *out)
 	const char *text = *(char *const *)field;
 	if (text)
 		value_print_text(text, out);
-	else if (key->type == VALUE_FILE || key->type == VALUE_PATH_OFF)
+	else if (key->type == VALUE_FILE || key->type == VALUE_PATH_OFF || key->type == VALUE_SOCKET)
+		fputs("off", out);
+}
+
+static void print_listen(const struct key *key, const void *field, FILE *out)
+{
+	const struct cfg_listen *l = field;
+	(void)key;
+	if (l->text)
+		value_print_text(l->text, out);
+	else
 		fputs("off", out);
 }
 
@@ -480,6 +524,8 @@ static const struct value_row rows[VALUE_TYPE_MAX] = {
 	[VALUE_PATH] = { "a path", parse_path, print_text },
 	[VALUE_FILE] = { "a path, \"-\" or off", parse_file, print_text },
 	[VALUE_PATH_OFF] = { "a path or off", parse_path_off, print_text },
+	[VALUE_SOCKET] = { "a path, auto or off", parse_socket, print_text },
+	[VALUE_LISTEN_OFF] = { "an address like 127.0.0.1:9900, or off", parse_listen_off, print_listen },
 	[VALUE_HOST] = { "a host like example.com or *.example.com", parse_host, print_text },
 	[VALUE_PREFIX] = { "a path like /v1", parse_prefix, print_text },
 	[VALUE_TARGET] = { "a path like /healthz", parse_target, print_text },

@@ -65,7 +65,7 @@ static void start_release(struct app *a, struct config_ref *config, const struct
 	/* A new release is judged by its own ends. */
 	for (uint32_t i = 0; i < a->n_instances; i++) {
 		backoff_history_fini(&a->instances[i].history);
-		a->instances[i] = (struct instance){ .failing = false };
+		a->instances[i] = (struct instance){ .restarts = a->instances[i].restarts };
 	}
 	rollouts_begin(&a->rollouts, r->number, a->m->reload_in_force, master_now_us());
 	aim_at(a, r);
@@ -343,6 +343,7 @@ static void note_end(struct app *a, uint32_t i, uint64_t up_us, char next[static
 	row->not_before_us = now + wait * 1000;
 	if (i >= a->wanted)
 		return;
+	row->restarts++;
 	if (wait == 0)
 		snprintf(next, APP_NEXT_MAX, "; its successor starts at once");
 	else

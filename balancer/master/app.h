@@ -32,6 +32,7 @@ struct release {
 struct instance {
 	struct backoff_history history;
 	uint64_t not_before_us;      /* the successor may start then */
+	uint32_t restarts;           /* ends that had, or are to have, a successor; over all releases */
 	bool failing;                /* over its budget, or never ready in a row: not waited for */
 	bool port_excused;           /* one failed start was put down to a port that was taken */
 	char last_words[64];         /* why it ended last, so as not to say the same again */

@@ -8,15 +8,13 @@
 #include "balancer/master/balancer_child.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "balancer/heritage.h"
+#include "balancer/master/child.h"
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
@@ -25,17 +23,6 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define CHECK_LEAKS 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CHECK_LEAKS 1
-#endif
-#endif
-#ifdef CHECK_LEAKS
-#include <sanitizer/lsan_interface.h>
-#endif
 
 struct sockets {
 	int *fds;
@@ -99,58 +86,16 @@ static void keep_only(const struct master *m, const struct sockets *s, int chann
 	mem_free(keep);
 }
 
-/* Balancers obey their channel only: a terminal's ^C reaches the whole group. */
-static void set_signals(void)
-{
-	static const int deaf_to[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2,
-				       SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP, SIGWINCH };
-	sigset_t none;
-
-	for (size_t i = 0; i < ARRAY_LEN(deaf_to); i++)
-		signal(deaf_to[i], SIG_IGN);
-	signal(SIGCHLD, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* The roster can be read only, and of the tally one row written: a stray write
- * of ours stays ours. */
+/* Of the tally one row can be written: a stray write of ours stays ours. */
 static const struct roster *protect_board(struct master *m, uint32_t row)
 {
-	const struct roster *roster;
-	enum err e = roster_map(m->slots.fd, &roster);
-
-	if (e)
-		die(EXIT_FAILED, "cannot map the roster: %s", err_text(e));
-	munmap(m->slots.shared, sizeof(*m->slots.shared));
-	/* What the warden, with the master's rights, will act on. */
-	munmap(m->warden.notes, sizeof(*m->warden.notes));
+	const struct roster *roster = child_take_roster(m);
 	struct tally_row *own = &m->tally->rows[row];
 	if (mprotect(m->tally, sizeof(*m->tally), PROT_READ) == 0 &&
 	    mprotect(own, sizeof(*own), PROT_READ | PROT_WRITE) != 0)
 		/* Pages larger than a row's alignment. */
 		(void)!mprotect(m->tally, sizeof(*m->tally), PROT_READ | PROT_WRITE);
 	return roster;
-}
-
-static void stdin_from_null(void)
-{
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-	if (fd > 0) {
-		dup2(fd, STDIN_FILENO);
-		fd_close(&fd);
-	}
-}
-
-/* Not exit(): whatever was registered with atexit() belongs to the master. */
-static NORETURN void leave(int status)
-{
-	fflush(NULL);
-#ifdef CHECK_LEAKS
-	__lsan_do_leak_check();
-#endif
-	_exit(status);
 }
 
 /* ---- the sandbox --------------------------------------------------------- */
@@ -171,7 +116,7 @@ static void enter_sandbox(const struct generation *g)
 		return;
 	log_error("cannot %s (user %s): %s", stage, g->user.set ? g->user.name : "unchanged",
 		  strerror(errno));
-	leave(EXIT_FAILED);
+	child_leave(EXIT_FAILED);
 }
 
 static void seal(void)
@@ -179,7 +124,7 @@ static void seal(void)
 	if (sandbox_seal(&sandbox) == ERR_OK)
 		return;
 	log_error("cannot filter system calls: %s", strerror(errno));
-	leave(EXIT_FAILED);
+	child_leave(EXIT_FAILED);
 }
 
 void balancer_child(struct master *m, struct generation *g, uint32_t index, uint32_t row,
@@ -187,7 +132,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 {
 	char name[32];
 
-	set_signals();
+	child_obeys_its_channel();
 	snprintf(name, sizeof(name), "balancer %u", index);
 	log_ident(name);
 	proc_title("drover: %s of %s", name, m->name);
@@ -195,7 +140,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 	const struct roster *roster = protect_board(m, row);
 	int access_fd = take_logs(m, g);
 	keep_only(m, &s, channel, access_fd);
-	stdin_from_null();
+	child_stdin_from_null();
 	enter_sandbox(g);
 	struct proxy_heritage h = {
 		.config = g->config->cfg,
@@ -214,5 +159,5 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 	int status = m->balancer_main(&h);
 	mem_free(s.fds);
 	mem_free(s.of);
-	leave(status);
+	child_leave(status);
 }

@@ -10,9 +10,11 @@
 #include <sys/types.h>
 
 #include "balancer/master/activation.h"
+#include "balancer/master/admin.h"
 #include "balancer/master/config_ref.h"
 #include "balancer/master/logs.h"
 #include "balancer/master/master.h"
+#include "balancer/master/monitor_proc.h"
 #include "balancer/master/rollout.h"
 #include "balancer/master/rundir.h"
 #include "balancer/master/shutdown.h"
@@ -28,6 +30,7 @@ struct generation;
 struct master {
 	const struct master_options *opt;
 	balancer_main_f *balancer_main;
+	monitor_main_f *monitor_main;
 	struct event_base *base;
 	const char *name;             /* of this instance, for its whole life; in rundir */
 
@@ -48,6 +51,8 @@ struct master {
 	struct list outlets;          /* struct outlet: where the workers' output goes */
 	struct signals signals;
 	struct warden warden;
+	struct admin admin;           /* the sockets of the admin channel */
+	struct monitor_proc monitor;     /* who serves it */
 	struct shutdown stop;
 	struct supervisor supervisor; /* whom we tell how we are */
 	struct activation activation; /* listening sockets that it gave us */
@@ -63,6 +68,7 @@ struct master {
 	uint64_t last_line;           /* the number of the workers' newest line of output */
 	uint64_t told_version;        /* roster version that the balancers were last woken for */
 	uint32_t next_generation, next_app_id, next_port;
+	uint64_t started_us;          /* monotonic */
 	bool booting;                 /* the first generation is not serving yet */
 	bool finished;                /* leave the loop */
 	int exit_status;

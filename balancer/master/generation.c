@@ -115,6 +115,7 @@ static struct generation *new_generation(struct master *m, struct config_ref *co
 	g->m = m;
 	g->number = ++m->next_generation;
 	g->state = GENERATION_LOADING;
+	g->began_us = master_now_us();
 	g->config = config_ref_hold(config);
 	g->listeners = listeners;
 	g->accepting = true;

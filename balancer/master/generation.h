@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balancer/board/admin.h"
 #include "balancer/master/config_ref.h"
 #include "common/base.h"
 #include "common/err.h"
@@ -19,20 +20,12 @@ struct listener;
 struct logs_files;
 struct balancer;
 
-enum generation_state {
-	GENERATION_LOADING = 0, /* forked; not all of it has said READY */
-	GENERATION_READY,       /* all of it has; it takes over before this turn ends */
-	GENERATION_SERVING,     /* its balancers are replaced when they die */
-	GENERATION_DRAINING,    /* told to finish */
-	GENERATION_GONE,        /* no process left; freed at the end of the turn */
-	GENERATION_MAX
-};
-
 struct generation {
 	struct list link;              /* in master->generations */
 	struct master *m;
 	uint32_t number;               /* from 1 */
 	enum generation_state state;
+	uint64_t began_us;             /* when it was forked */
 	struct config_ref *config;     /* held */
 	struct proc_user user;         /* of its balancers */
 	const struct logs_files *logs; /* while LOADING after a reload: not yet in force; or NULL */

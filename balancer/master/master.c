@@ -78,7 +78,7 @@ void master_publish(struct master *m)
 
 static bool is_ours(const struct master *m, pid_t pid)
 {
-	if (pid == m->warden.pid)
+	if (pid == m->warden.pid || pid == m->monitor.pid)
 		return true;
 	list_each(it, &m->apps)
 		list_each(at, &list_entry(it, struct app, link)->workers) {
@@ -184,9 +184,16 @@ static enum err start(struct master *m)
 	if (e)
 		return e;
 	warden_note(&m->warden, m->rundir.pid_file ? m->rundir.pid_file : "");
+	e = admin_prepare(m, cfg);
+	if (e)
+		return e;
+	admin_commit(m);
 	log_notice("drover %s, instance %s, configuration %s", DROVER_VERSION, m->name,
 		   cfg->file ? cfg->file : "from the command line");
-	return reload_boot(m, cfg);
+	e = reload_boot(m, cfg);
+	if (!e)
+		monitor_start(m);
+	return e;
 }
 
 /* ---- loop --------------------------------------------------------------- */
@@ -239,6 +246,7 @@ static void free_generations(struct master *m)
 
 static void stop(struct master *m)
 {
+	monitor_leave(m);
 	free_generations(m);
 	if (m->slots.draft) {
 		apps_free(m);
@@ -248,9 +256,11 @@ static void stop(struct master *m)
 	}
 	free_buried(m);
 	activation_fini(&m->activation);
+	admin_fini(m);
 	warden_stop(&m->warden);
 	rundir_close(&m->rundir);
 	outlets_fini(m, LAST_OUTPUT_MS);
+	monitor_stop(m);
 	signals_stop(&m->signals);
 	fd_close(&m->tally_fd);
 	if (m->base) {
@@ -264,12 +274,14 @@ static void stop(struct master *m)
 }
 
 static struct master *new_master(struct config *cfg, const struct master_options *opt,
-				 balancer_main_f *balancer_main)
+				 balancer_main_f *balancer_main, monitor_main_f *monitor_main)
 {
 	struct master *m = mem_must_alloc(sizeof(*m));
 
 	m->opt = opt;
 	m->balancer_main = balancer_main;
+	m->monitor_main = monitor_main;
+	m->started_us = master_now_us();
 	m->config = config_ref_new(cfg);
 	if (!m->config)
 		die(EXIT_FAILED, "out of memory");
@@ -279,6 +291,8 @@ static struct master *new_master(struct config *cfg, const struct master_options
 	m->logs.error_fd = m->logs.access_fd = -1;
 	m->pending_logs = (struct logs_files){ -1, -1 };
 	m->warden.pidfd = m->warden.life = m->warden.balancers[0] = m->warden.balancers[1] = -1;
+	admin_init(&m->admin);
+	monitor_init(m);
 	list_init(&m->listeners);
 	list_init(&m->generations);
 	list_init(&m->apps);
@@ -287,9 +301,10 @@ static struct master *new_master(struct config *cfg, const struct master_options
 	return m;
 }
 
-int master_run(struct config *cfg, const struct master_options *opt, balancer_main_f *balancer_main)
+int master_run(struct config *cfg, const struct master_options *opt, balancer_main_f *balancer_main,
+	       monitor_main_f *monitor_main)
 {
-	struct master *m = new_master(cfg, opt, balancer_main);
+	struct master *m = new_master(cfg, opt, balancer_main, monitor_main);
 
 	the_master = m;
 	fill_stdio();

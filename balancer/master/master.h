@@ -15,6 +15,6 @@ struct master_options {
 /* Runs drover in the foreground until it ends; takes `cfg`.  Returns the
  * process's exit status (enum contract_exit). */
 int master_run(struct config *cfg, const struct master_options *opt,
-	       balancer_main_f *balancer_main);
+	       balancer_main_f *balancer_main, monitor_main_f *monitor_main);
 
 #endif

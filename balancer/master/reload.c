@@ -101,6 +101,7 @@ static void drop_pending(struct master *m)
 	m->loading = NULL;
 	m->pending_config = config_ref_drop(m->pending_config);
 	logs_close_files(&m->pending_logs);
+	admin_rollback(m);
 }
 
 static enum err prepare(struct master *m)
@@ -110,6 +111,8 @@ static enum err prepare(struct master *m)
 
 	if (!e)
 		e = outlets_open(m, cfg);
+	if (!e)
+		e = admin_prepare(m, cfg);
 	if (!e)
 		e = apps_identify(m, cfg);
 	if (!e)
@@ -186,6 +189,9 @@ void reload_commit(struct generation *g)
 		config_ref_drop(m->config);
 		m->config = m->pending_config;
 		m->pending_config = NULL;
+		if (admin_commit(m))
+			monitor_renew(m);
+		monitor_reopen(m);
 	}
 	m->balancer_user = g->user;
 	generation_serve(g);

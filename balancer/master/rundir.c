@@ -1,6 +1,8 @@
 /* The run directory; in the master, and for the clean-up in the warden.
  *
- *   /run/drover/NAME.lock         "PID\n", held with flock(2)
+ *   /run/drover/NAME.lock         "PID\nSOCKET\n", held with flock(2); SOCKET: of the admin
+ *                                 channel, by which commands find it, or an empty line
+ *   /run/drover/NAME.sock         the admin socket, where the configuration names no other
  *   /run/drover/wPID/APP/N.sock   a worker's socket; the directory APP belongs to its user
  *   /run/drover/wPID/notify/N     its NOTIFY_SOCKET, which belongs to its user
  */
@@ -20,6 +22,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/run_dir.h"
 
 /* ---- finding a directory ------------------------------------------------ */
 
@@ -42,23 +45,14 @@ static bool own_directory(const char *path, mode_t mode)
 
 static char *find_directory(const struct logs *l)
 {
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
-	char *path;
+	char *path = NULL, *next;
 
-	if (geteuid() == 0) {
-		path = mem_must_dup("/run/drover");
-		if (own_directory(path, 0755))
-			return path;
+	for (unsigned i = 0; (next = run_dir_place(geteuid(), i)); i++) {
 		mem_free(path);
-	} else if (xdg && xdg[0] == '/') {
-		path = mem_must_printf("%s/drover", xdg);
-		if (own_directory(path, 0700))
+		path = next;
+		if (own_directory(path, geteuid() == 0 ? 0755 : 0700))
 			return path;
-		mem_free(path);
 	}
-	path = mem_must_printf("/tmp/drover-%u", (unsigned)geteuid());
-	if (own_directory(path, geteuid() == 0 ? 0755 : 0700))
-		return path;
 	logs_complain(l, "cannot use %s as run directory: %s; remove it, or set XDG_RUNTIME_DIR",
 		      path, errno == EPERM ? "it is not a directory that only we may write"
 					   : strerror(errno));
@@ -143,11 +137,20 @@ enum err rundir_open(struct rundir *r, const struct logs *l, const char *name)
 	if (e)
 		return e;
 	clean_up_after(r, read_pid(r->lock_fd));
-	if (ftruncate(r->lock_fd, 0) != 0 || dprintf(r->lock_fd, "%d\n", (int)getpid()) < 0) {
+	return rundir_write_lock(r, l, NULL);
+}
+
+enum err rundir_write_lock(struct rundir *r, const struct logs *l, const char *admin_socket)
+{
+	char *text = mem_must_printf("%d\n%s\n", (int)getpid(), admin_socket ? admin_socket : "");
+	size_t n = strlen(text);
+	/* In one piece: a reader never finds half of it, and a rest of before is behind it. */
+	bool ok = pwrite(r->lock_fd, text, n, 0) == (ssize_t)n && ftruncate(r->lock_fd, (off_t)n) == 0;
+
+	if (!ok)
 		logs_complain(l, "cannot write %s: %s", r->lock_path, strerror(errno));
-		return ERR_SYS;
-	}
-	return ERR_OK;
+	mem_free(text);
+	return ok ? ERR_OK : ERR_SYS;
 }
 
 /* The master, other than us, that `path` names, and that runs; 0: there is none. */

@@ -14,7 +14,7 @@ struct logs;
 struct rundir {
 	char *path;      /* /run/drover, $XDG_RUNTIME_DIR/drover or /tmp/drover-UID */
 	char *name;      /* of this instance */
-	char *lock_path; /* PATH/NAME.lock: our pid, under flock(2) */
+	char *lock_path; /* PATH/NAME.lock: our pid and admin socket, under flock(2) */
 	int lock_fd;     /* also held by the warden, until it has cleaned up after us */
 	char *sockets;   /* PATH/wPID: made when the first worker needs it */
 	char *pid_file;  /* as configured, or NULL */
@@ -23,6 +23,10 @@ struct rundir {
 /* Finds or makes the directory and takes the name.  On failure the reason, such
  * as the pid of the instance that has the name, has been logged. */
 MUST_CHECK enum err rundir_open(struct rundir *r, const struct logs *l, const char *name);
+
+/* Says in the lock file where our admin socket is; NULL: there is none.  ERR_SYS, logged. */
+MUST_CHECK enum err rundir_write_lock(struct rundir *r, const struct logs *l,
+				      const char *admin_socket);
 
 /* How a master looks in /proc, by which one is known; its name follows. */
 #define MASTER_TITLE "drover: master of "

@@ -100,8 +100,10 @@ static void model_hear(struct model *m, const struct packet *p)
 	} else if (good && msg.type == MSG_READY) {
 		good = !m->ready;
 		m->ready = true;
-	} else if (good) {
+	} else if (good && msg.type == MSG_STOPPED) {
 		m->stopped = true;
+	} else {
+		good = false; /* only the monitor asks */
 	}
 	m->killed = !good;
 }

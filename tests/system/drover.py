@@ -208,6 +208,9 @@ class Drover:
 	def wardens(self):
 		return [p for p in self.children() if procs.command_line(p).startswith('drover: warden')]
 
+	def monitors(self):
+		return [p for p in self.children() if procs.command_line(p).startswith('drover: monitor')]
+
 	def workers(self, app=None):
 		found = []
 		for pid in self.children():

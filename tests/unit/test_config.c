@@ -253,7 +253,7 @@ static void test_nearest(void **state)
 		{ "balancer", "balancers" },
 		{ "bal", "balancers" },
 		{ "tls", "none" },
-		{ "admin", "none" },
+		{ "admin", "admin" },
 		{ "x", "none" },
 		{ "", "none" },
 		{ "port", "listen" },

@@ -92,6 +92,7 @@ static const char rich[] =
 	"limits: { body: 1GB, head: 17000 }\n"
 	"trust: [ 10.0.0.0/8, \"fd00::/8\", unix ]\n"
 	"log: { access: off, error: e.log }\n"
+	"admin: { socket: a.sock, listen: \"[::1]:99\" }\n"
 	"pid_file: x.pid\n";
 
 /* Loading a dump gives the same dump, also in another folder. */
@@ -180,7 +181,7 @@ static void test_origins(void **state)
 		  "    #ports:                                 # not set: the kernel chooses\n");
 	check_has(text, "routes:                                     # default\n"
 			"  - { app: web }                            # default\n");
-	assert_null(strstr(text, "auto"));
+	assert_null(strstr(text, "(auto)"));
 	config_free(cfg);
 	free(text);
 

@@ -110,9 +110,9 @@ static void test_keys(void **state)
 						  "              ^~~~\n"
 						  "  did you mean head?\n" },
 		/* Known to the future; not to this program. */
-		{ APP "admin: { listen: 1 }\n", "t.yaml:2:1: unknown key \"admin\"\n"
-						"  admin: { listen: 1 }\n"
-						"  ^~~~~\n" },
+		{ APP "dashboard: { listen: 1 }\n", "t.yaml:2:1: unknown key \"dashboard\"\n"
+						    "  dashboard: { listen: 1 }\n"
+						    "  ^~~~~~~~~\n" },
 		{ "apps: { web: { command: sh, health: { path: / } } }\n",
 		  "t.yaml:1:29: apps.web: unknown key \"health\"\n"
 		  "  apps: { web: { command: sh, health: { path: / } } }\n"
@@ -550,6 +550,22 @@ static void test_order(void **state)
 		  "t.yaml:3:11: pid_file: /dev/null is not a directory\n"
 		  "  pid_file: /dev/null/x\n"
 		  "            ^~~~~~~~~~~\n" },
+		{ APP "admin: { socket: /no/such/a.sock, listen: 9900 }\nlisten: 127.0.0.1:9900\n",
+		  "t.yaml:2:18: admin.socket: the directory /no/such: No such file or directory\n"
+		  "  admin: { socket: /no/such/a.sock, listen: 9900 }\n"
+		  "                   ^~~~~~~~~~~~~~~\n"
+		  "t.yaml:2:43: admin.listen: 0.0.0.0:9900 is a public address already (listen)\n"
+		  "  admin: { socket: /no/such/a.sock, listen: 9900 }\n"
+		  "                                            ^~~~\n" },
+		{ APP "admin: { socket: \"unix:/tmp/x\", listen: localhost:1 }\n",
+		  "t.yaml:2:18: admin.socket: \"unix:/tmp/x\" is not a path, auto or off\n"
+		  "  admin: { socket: \"unix:/tmp/x\", listen: localhost:1 }\n"
+		  "                   ^~~~~~~~~~~~~\n"
+		  "  write only the path: /tmp/x\n"
+		  "t.yaml:2:41: admin.listen: \"localhost:1\" is not an address like 127.0.0.1:9900, or "
+		  "off\n"
+		  "  admin: { socket: \"unix:/tmp/x\", listen: localhost:1 }\n"
+		  "                                          ^~~~~~~~~~~\n" },
 		/* A broken value is not judged again. */
 		{ APP "shutdown: { soft: 20s, hard: x }\n",
 		  "t.yaml:2:30: shutdown.hard: \"x\" is not a duration like 500ms, 10s, 5m or 1h\n"

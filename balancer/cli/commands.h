@@ -1,0 +1,11 @@
+/* The commands that talk to a running drover. */
+#ifndef DROVER_CLI_COMMANDS_H
+#define DROVER_CLI_COMMANDS_H
+
+#include "balancer/cli/args.h"
+#include "balancer/cli/cli.h"
+
+/* Each returns the exit status; ret_run is left alone. */
+int command_status(const struct args *a, struct cli_run *ret_run);
+
+#endif

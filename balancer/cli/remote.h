@@ -1,0 +1,28 @@
+/* One request to a running instance, over its admin socket. */
+#ifndef DROVER_CLI_REMOTE_H
+#define DROVER_CLI_REMOTE_H
+
+#include <jansson.h>
+
+#include "balancer/cli/instance.h"
+
+struct answer {
+	int status;   /* of HTTP; 0: none came, and it has been said why */
+	char *text;   /* the body, `n` bytes and a NUL */
+	size_t n;
+};
+
+/* Asks with METHOD PATH and, unless it is NULL, a JSON body (borrowed).  A GET that finds
+ * the monitor being replaced is tried again.  The caller frees the text with
+ * answer_fini(). */
+struct answer remote_ask(const struct instance *i, const char *method, const char *path,
+			 const char *body);
+void answer_fini(struct answer *a);
+
+/* The body as JSON, the caller's; NULL: it is none, which has been said. */
+json_t *answer_json(const struct answer *a);
+
+/* What a refusal says ("there is no such app"), in `buf`. */
+const char *answer_detail(const struct answer *a, char *buf, size_t room);
+
+#endif

@@ -1,0 +1,127 @@
+/* `drover status`: one line about drover, one about its balancers, a table per app. */
+#include "balancer/cli/show.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "common/base.h"
+
+static const char *text(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+	return s ? s : "-";
+}
+
+static long long number(const json_t *o, const char *key)
+{
+	return (long long)json_number_value(json_object_get(o, key));
+}
+
+/* "3d 4h", "5m 3s", "12s": the two largest units. */
+static const char *duration(double seconds, char buf[static 32])
+{
+	unsigned long long s = seconds > 0 ? (unsigned long long)seconds : 0;
+
+	if (s >= 86400)
+		snprintf(buf, 32, "%llud %lluh", s / 86400, s / 3600 % 24);
+	else if (s >= 3600)
+		snprintf(buf, 32, "%lluh %llum", s / 3600, s / 60 % 60);
+	else if (s >= 60)
+		snprintf(buf, 32, "%llum %llus", s / 60, s % 60);
+	else
+		snprintf(buf, 32, "%llus", s);
+	return buf;
+}
+
+static const char *duration_of(const json_t *o, const char *key, char buf[static 32])
+{
+	const json_t *value = json_object_get(o, key);
+	return json_is_number(value) ? duration(json_number_value(value), buf) : "-";
+}
+
+static const char *plural(long long n)
+{
+	return n == 1 ? "" : "s";
+}
+
+/* ---- drover and its balancers ------------------------------------------- */
+
+static void show_generation(const json_t *g, json_t *balancers, FILE *out)
+{
+	long long n = 0, connections = 0, requests = 0;
+	char age[32];
+	size_t i;
+	json_t *b;
+
+	json_array_foreach(balancers, i, b) {
+		if (number(b, "generation") != number(g, "number"))
+			continue;
+		n += json_is_integer(json_object_get(b, "pid"));
+		connections += number(b, "connections");
+		requests += number(b, "requests");
+	}
+	fprintf(out, "  generation %lld: %s, %lld balancer%s, %s old, %lld connection%s open, %lld request%s\n",
+		number(g, "number"), text(g, "state"), n, plural(n), duration_of(g, "age_s", age),
+		connections, plural(connections), requests, plural(requests));
+}
+
+/* ---- apps --------------------------------------------------------------- */
+
+
+static void show_worker(const json_t *w, bool servers, FILE *out)
+{
+	char pid[32] = "-", uptime[32];
+
+	if (json_is_integer(json_object_get(w, "pid")))
+		snprintf(pid, sizeof(pid), "%lld", number(w, "pid"));
+	if (servers) {
+		fprintf(out, "    %-22s %-9s %9lld %10lld\n", text(w, "address"), text(w, "state"),
+			number(w, "in_flight"), number(w, "requests"));
+		return;
+	}
+	fprintf(out, "    %-8lld %8s %-9s %7lld %9s %8lld %9lld %10lld\n", number(w, "instance"), pid,
+		text(w, "state"), number(w, "release"), duration_of(w, "uptime_s", uptime),
+		number(w, "restarts"), number(w, "in_flight"), number(w, "requests"));
+}
+
+static void show_app(const json_t *app, FILE *out)
+{
+	bool servers = strcmp(text(app, "kind"), "servers") == 0;
+	json_t *workers = json_object_get(app, "workers"), *w;
+	size_t i;
+
+	if (servers)
+		fprintf(out, "\n  app %s: %lld server%s, not started by drover\n", text(app, "name"),
+			number(app, "up"), plural(number(app, "up")));
+	else
+		fprintf(out, "\n  app %s: release %lld, %lld of %lld up%s\n", text(app, "name"),
+			number(app, "release"), number(app, "up"), number(app, "wanted"),
+			json_is_true(json_object_get(app, "failing")) ? ", failing" : "");
+	if (json_array_size(workers) == 0)
+		return;
+	if (servers)
+		fprintf(out, "    %-22s %-9s %9s %10s\n", "ADDRESS", "STATE", "IN FLIGHT", "REQUESTS");
+	else
+		fprintf(out, "    %-8s %8s %-9s %7s %9s %8s %9s %10s\n", "INSTANCE", "PID", "STATE",
+			"RELEASE", "UP FOR", "RESTARTS", "IN FLIGHT", "REQUESTS");
+	json_array_foreach(workers, i, w)
+		show_worker(w, servers, out);
+}
+
+void show_status(const json_t *status, FILE *out)
+{
+	json_t *list = json_object_get(status, "generations"), *it;
+	char up[32];
+	size_t i;
+
+	fprintf(out, "%s: %s, pid %lld, up for %s, drover %s, %s\n", text(status, "name"),
+		text(status, "state"), number(status, "pid"), duration_of(status, "uptime_s", up),
+		text(status, "version"),
+		json_is_string(json_object_get(status, "config_file")) ? text(status, "config_file")
+								       : "without a config file");
+	json_array_foreach(list, i, it)
+		show_generation(it, json_object_get(status, "balancers"), out);
+	list = json_object_get(status, "apps");
+	json_array_foreach(list, i, it)
+		show_app(it, out);
+}

@@ -1,0 +1,22 @@
+/* What every forked child that serves (balancers, the monitor) does first; in the child. */
+#ifndef DROVER_MASTER_CHILD_H
+#define DROVER_MASTER_CHILD_H
+
+#include "balancer/board/roster.h"
+#include "common/base.h"
+
+struct master;
+
+/* Deaf to what a terminal or a person sends to the whole group: it ends by its channel. */
+void child_obeys_its_channel(void);
+
+/* The roster, read-only: the master's writable mapping is gone from this process, and so are
+ * the warden's notes. */
+const struct roster *child_take_roster(struct master *m);
+
+void child_stdin_from_null(void);
+
+/* Ends the process, after a leak check where there is one. */
+NORETURN void child_leave(int status);
+
+#endif

@@ -1,0 +1,145 @@
+/* See snapshot.h.  In the master: the lists are walked twice, to count and to write. */
+#include "balancer/master/snapshot.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "balancer/board/admin.h"
+#include "balancer/master/app.h"
+#include "balancer/master/balancer_proc.h"
+#include "balancer/master/core.h"
+#include "balancer/master/generation.h"
+#include "balancer/master/worker_proc.h"
+#include "common/fd.h"
+#include "common/mem.h"
+
+static enum admin_state state_of(const struct master *m)
+{
+	if (m->stop.phase == SHUTDOWN_WORKERS)
+		return ADMIN_STATE_STOPPING;
+	if (m->stop.phase == SHUTDOWN_DRAINING)
+		return ADMIN_STATE_DRAINING;
+	if (m->stop.phase == SHUTDOWN_LAME_DUCK)
+		return ADMIN_STATE_LEAVING;
+	return m->booting ? ADMIN_STATE_STARTING : ADMIN_STATE_SERVING;
+}
+
+/* Rows of an app's instances: those that are wanted, as far as they are known. */
+static uint32_t instances_of(const struct app *a)
+{
+	return MIN(a->n_instances, a->wanted);
+}
+
+static void count(const struct master *m, struct snapshot *h)
+{
+	list_each(it, &m->apps) {
+		const struct app *a = list_entry(it, struct app, link);
+		h->n_apps++;
+		h->n_instances += instances_of(a);
+		list_each(at, &a->workers)
+			h->n_workers++;
+	}
+	list_each(it, &m->generations) {
+		h->n_generations++;
+		list_each(at, &list_entry(it, struct generation, link)->balancers)
+			h->n_balancers++;
+	}
+}
+
+static void write_app(const struct app *a, struct snapshot_app *row)
+{
+	const struct release *r = a->target;
+
+	*row = (struct snapshot_app){ .id = a->id,
+				      .release = r ? r->number : 0,
+				      .newest_release = a->last_release,
+				      .wanted = a->wanted,
+				      .in_config = a->in_config,
+				      .servers = r && !r->conf->command };
+	snprintf(row->name, sizeof(row->name), "%s", a->name);
+}
+
+static void write_worker(const struct app *a, const struct worker *w, struct snapshot_worker *row)
+{
+	struct master *m = a->m;
+	uint64_t requests = tally_requests(m->tally, w->slot);
+
+	*row = (struct snapshot_worker){
+		.app_id = a->id,
+		.instance = w->instance,
+		.release = w->release ? w->release->number : 0,
+		.state = m->slots.draft->slots[w->slot].state,
+		.in_flight = tally_in_flight(m->tally, w->slot),
+		.pid = w->pid,
+		.started_us = w->started_us,
+		.up_us = w->up_us,
+		.requests = requests > w->requests_before ? requests - w->requests_before : 0,
+	};
+	addr_format(&w->address, row->address);
+}
+
+static void write_instance(const struct app *a, uint32_t i, struct snapshot_instance *row)
+{
+	const struct instance *from = &a->instances[i];
+
+	*row = (struct snapshot_instance){ .app_id = a->id,
+					   .instance = i,
+					   .restarts = from->restarts,
+					   .failing = from->failing,
+					   .not_before_us = from->not_before_us };
+}
+
+static void write_rows(const struct master *m, const struct snapshot_view *v)
+{
+	/* The view was made of memory that is ours to write. */
+	struct snapshot_app *app = (void *)(uintptr_t)v->apps;
+	struct snapshot_worker *worker = (void *)(uintptr_t)v->workers;
+	struct snapshot_instance *instance = (void *)(uintptr_t)v->instances;
+	struct snapshot_generation *generation = (void *)(uintptr_t)v->generations;
+	struct snapshot_balancer *balancer = (void *)(uintptr_t)v->balancers;
+
+	list_each(it, &m->apps) {
+		const struct app *a = list_entry(it, struct app, link);
+		write_app(a, app++);
+		list_each(at, &a->workers)
+			write_worker(a, list_entry(at, struct worker, link), worker++);
+		for (uint32_t i = 0; i < instances_of(a); i++)
+			write_instance(a, i, instance++);
+	}
+	list_each(it, &m->generations) {
+		const struct generation *g = list_entry(it, struct generation, link);
+		*generation++ = (struct snapshot_generation){ .number = g->number,
+							      .state = g->state,
+							      .since_us = g->began_us };
+		list_each(at, &g->balancers) {
+			const struct balancer *b = list_entry(at, struct balancer, link);
+			*balancer++ = (struct snapshot_balancer){
+				.generation = g->number, .index = b->index, .pid = b->pid, .row = b->row
+			};
+		}
+	}
+}
+
+enum err snapshot_make(struct master *m, int *ret_fd)
+{
+	struct snapshot head = { .stamp = SNAPSHOT_STAMP,
+				 .state = state_of(m),
+				 .master_pid = getpid(),
+				 .now_us = master_now_us(),
+				 .started_us = m->started_us };
+	struct snapshot_view v;
+
+	count(m, &head);
+	size_t bytes = snapshot_bytes(&head);
+	struct snapshot *whole = mem_alloc_zero(bytes);
+	if (!whole)
+		return ERR_NOMEM;
+	*whole = head;
+	enum err e = snapshot_view(whole, bytes, &v);
+	if (!e) {
+		write_rows(m, &v);
+		e = fd_sealed("drover-snapshot", whole, bytes, ret_fd);
+	}
+	mem_free(whole);
+	return e;
+}

@@ -1,0 +1,64 @@
+/* The admin server: connections, requests, replies.  One request a connection. */
+#ifndef DROVER_MONITOR_SERVER_H
+#define DROVER_MONITOR_SERVER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base.h"
+#include "common/http_head.h"
+#include "common/list.h"
+
+struct monitor;
+struct conn;
+
+/* A listening socket. */
+enum door_kind {
+	DOOR_UNIX = 0, /* its file's mode says who may come */
+	DOOR_TCP,      /* anybody may: to look, not to change */
+	DOOR_MAX
+};
+
+struct door {
+	struct monitor *m;
+	int fd;              /* -1: there is none */
+	bool may_change;
+	struct event *ev;
+	struct list conns;   /* struct conn, oldest first */
+	unsigned n;
+};
+
+/* Begins to accept on what was inherited. ERR_NOMEM. */
+MUST_CHECK enum err server_start(struct monitor *m);
+
+/* No more connections; those that have not got their whole reply yet go on. */
+void server_leave(struct monitor *m);
+bool server_is_idle(const struct monitor *m);
+
+/* Frees connections that have ended; at the end of a turn. */
+void server_bury(struct monitor *m);
+void server_stop(struct monitor *m);
+
+/* ---- for routes.c ---- */
+
+#define ROUTE_ARGS 2
+
+/* What was asked for; borrowed for the time of the call. */
+struct call {
+	struct slice args[ROUTE_ARGS]; /* what stood for the * of its route */
+	struct slice query;            /* behind the ?, without it */
+	struct slice body;
+};
+
+struct monitor *conn_monitor(struct conn *c);
+
+/* The reply, whole: exactly one of these for each connection.  `body` (taken, may be NULL:
+ * out of memory) becomes JSON; `text` is borrowed. */
+void conn_reply_json(struct conn *c, uint16_t status, json_t *body);
+void conn_reply_text(struct conn *c, uint16_t status, const char *type, struct slice text);
+
+/* An error reply as RFC 9457 wants it; `detail` is a sentence. */
+void conn_refuse(struct conn *c, uint16_t status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#endif
