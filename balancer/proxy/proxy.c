@@ -231,8 +231,8 @@ void proxy_stop(struct proxy *p)
 int proxy_run(const struct proxy_heritage *h)
 {
 	struct proxy *p = proxy_new(h);
+	gather_start(); /* a system call that is out of reach after proxy_start() */
 	proxy_start(p);
-	gather_start();
 	while (proxy_turn(p, 0))
 		if (p->turn_open &&
 		    gather_wants_pause(&p->gather, p->turn_events, clock_now_us(), clock_read_us()))

@@ -59,7 +59,7 @@ enum err sandbox_enter(const struct sandbox *s, const char **ret_stage)
 	tzset(); /* the last file that libc reads by itself */
 	*ret_stage = "shut files out (Landlock)";
 	enum err e = landlock_close(s->connect_port);
-	if (e == ERR_MISSING && s->required)
+	if (e == ERR_MISSING && s->required && errno != EPERM)
 		errno = ENOSYS;
 	return e == ERR_MISSING && !s->required ? ERR_OK : e ? ERR_SYS : ERR_OK;
 }
@@ -127,11 +127,11 @@ static enum err set_filter(enum sandbox_role role)
 	if (watch_violations(role))
 		return ERR_SYS;
 	/* Nothing here runs code of others in this process, which the slower default before
-	 * Linux 5.16 (no speculative stores) is for. */
+	 * Linux 5.16 (no speculative stores) is for.  The older call is there where the newer one
+	 * is not: in old kernels, and under filters of somebody else (systemd's @system-service). */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
 		    &program) == 0 ||
-	    ((errno == EINVAL || errno == ENOSYS) &&
-	     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0))
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
 		return ERR_OK;
 	return ERR_SYS;
 }
@@ -150,8 +150,8 @@ enum err sandbox_seal(const struct sandbox *s)
 		return ERR_OK;
 	if (set_filter(s->role) == ERR_OK)
 		return ERR_OK;
-	/* No seccomp in this kernel, or in this build. */
-	bool missing = errno == ENOSYS || errno == EINVAL;
+	/* No seccomp in this kernel or in this build, or we are kept from it. */
+	bool missing = errno == ENOSYS || errno == EINVAL || errno == EPERM;
 	return missing && !s->required ? ERR_OK : ERR_SYS;
 }
 
@@ -162,6 +162,7 @@ void sandbox_look(struct sandbox_kernel *ret_kernel)
 	size_t n = 0;
 
 	*ret_kernel = (struct sandbox_kernel){ .landlock = landlock_version() };
+	int error = errno;
 #ifdef HAVE_FILTERS
 	uint32_t action = SECCOMP_RET_TRAP;
 	ret_kernel->filter = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0 ||
@@ -172,8 +173,11 @@ void sandbox_look(struct sandbox_kernel *ret_kernel)
 	ret_kernel->why[n++] = "no filter of system calls: drover was built without";
 #endif
 	if (!ret_kernel->landlock)
-		ret_kernel->why[n++] = "no Landlock: this kernel has none, or it is switched off "
-				       "(lsm= of its command line)";
+		ret_kernel->why[n++] = error == EPERM ?
+			"no Landlock: whatever started drover keeps it from that (SystemCallFilter=, "
+			"a container's filter)" :
+			"no Landlock: this kernel has none, or it is switched off (lsm= of its "
+			"command line)";
 }
 
 void sandbox_describe(FILE *out)
