@@ -43,7 +43,7 @@ enum err roster_create(int *ret_fd, struct roster **ret_roster)
 	return ERR_OK;
 }
 
-enum err roster_map(int fd, const struct roster **ret_roster)
+static enum err map_segment(int fd, int protection, struct roster **ret_roster)
 {
 	struct stat st;
 
@@ -51,16 +51,34 @@ enum err roster_map(int fd, const struct roster **ret_roster)
 		return ERR_SYS;
 	if (st.st_size != (off_t)sizeof(struct roster))
 		return ERR_PROTOCOL;
-	void *map = mmap(NULL, sizeof(struct roster), PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
+	struct roster *r = mmap(NULL, sizeof(*r), protection, MAP_SHARED, fd, 0);
+	if (r == MAP_FAILED)
 		return ERR_SYS;
-	const struct roster *r = map;
 	if (r->stamp != ROSTER_STAMP) {
-		munmap(map, sizeof(struct roster));
+		munmap(r, sizeof(*r));
 		return ERR_PROTOCOL;
 	}
 	*ret_roster = r;
 	return ERR_OK;
+}
+
+enum err roster_map(int fd, const struct roster **ret_roster)
+{
+	struct roster *r;
+	enum err e = map_segment(fd, PROT_READ, &r);
+
+	if (!e)
+		*ret_roster = r;
+	return e;
+}
+
+enum err roster_map_writable(int fd, struct roster **ret_roster)
+{
+	enum err e = map_segment(fd, PROT_READ | PROT_WRITE, ret_roster);
+
+	if (!e && (atomic_load_explicit(&(*ret_roster)->version, memory_order_relaxed) & 1))
+		roster_end(*ret_roster);
+	return e;
 }
 
 void roster_begin(struct roster *r)

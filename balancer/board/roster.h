@@ -68,6 +68,9 @@ MUST_CHECK enum err roster_create(int *ret_fd, struct roster **ret_roster);
 /* Maps the segment of `fd` read-only and checks its stamp. ERR_PROTOCOL, ERR_SYS. */
 MUST_CHECK enum err roster_map(int fd, const struct roster **ret_roster);
 
+/* Master, after an exec: the same, to go on writing it.  A version left odd is made even. */
+MUST_CHECK enum err roster_map_writable(int fd, struct roster **ret_roster);
+
 /* Master: every change stands between these two; end returns the new (even) version. */
 void roster_begin(struct roster *r);
 uint64_t roster_end(struct roster *r);

@@ -8,6 +8,7 @@
 
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "common/fd.h"
 
@@ -57,6 +58,25 @@ no_seed:
 	munmap(map, sizeof(struct tally));
 	fd_close(ret_fd);
 	return ERR_SYS;
+}
+
+enum err tally_map(int fd, struct tally **ret_tally)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return ERR_SYS;
+	if (st.st_size != (off_t)sizeof(struct tally))
+		return ERR_PROTOCOL;
+	struct tally *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (t == MAP_FAILED)
+		return ERR_SYS;
+	if (t->stamp != TALLY_STAMP) {
+		munmap(t, sizeof(*t));
+		return ERR_PROTOCOL;
+	}
+	*ret_tally = t;
+	return ERR_OK;
 }
 
 static void zero_row(struct tally_row *row)

@@ -68,6 +68,9 @@ struct tally {
 /* Master: creates the segment; untouched rows cost no memory. */
 MUST_CHECK enum err tally_create(int *ret_fd, struct tally **ret_tally);
 
+/* Master, after an exec: maps the segment of `fd` (borrowed). ERR_PROTOCOL: of another layout; ERR_SYS. */
+MUST_CHECK enum err tally_map(int fd, struct tally **ret_tally);
+
 /* Master: a free row, zeroed, for the balancer about to be forked; ERR_FULL. */
 MUST_CHECK enum err tally_claim(struct tally *t, uint32_t *ret_row);
 

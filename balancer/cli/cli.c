@@ -55,7 +55,7 @@ static const struct option_row options[] = {
 	{ 'h', "help", NULL, "this text" },
 };
 
-static command_f run_run, run_check, run_config;
+static command_f run_run, run_check, run_config, run_takeover;
 
 #define WHICH                                                                                  \
 	"Of the only drover that runs here, or the one that --name or -c names.\n"             \
@@ -80,6 +80,8 @@ static const struct command commands[] = {
 	  "print the config in force, with the origin of each value", "cLINRh", TAKES_COMMAND, run_config, "" },
 	{ "status", "[--json] [-c FILE | --name NAME]", "show how a running drover and its workers are",
 	  "cNJh", 0, command_status, WHICH },
+	/* Asked by a master of the program that is to be its successor; not for people. */
+	{ .name = "takeover", .letters = "cLIN", .words = TAKES_COMMAND, .run = run_takeover },
 };
 
 int cli_complain(const char *fmt, ...)
@@ -111,7 +113,8 @@ static void print_help(FILE *out)
 	      "\n",
 	      out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+		if (commands[i].summary)
+			fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n"
 	      "  drover COMMAND --help   options of a command\n"
 	      "  drover --version        version, libraries, build options\n"
@@ -326,10 +329,22 @@ static bool may_run(const struct config *cfg)
 	return true;
 }
 
+static void give(struct cli_run *ret_run, enum cli_role role, struct args *a)
+{
+	a->over.worker_path = find_worker();
+	ret_run->role = role;
+	ret_run->config_file = a->config_file;
+	ret_run->overrides = a->over;
+}
+
 static int run_run(const struct args *given, struct cli_run *ret_run)
 {
 	struct args a = *given;
 	int status;
+	if (ret_run->takes_over) {
+		give(ret_run, CLI_RUN, &a);
+		return EXIT_DRAINED;
+	}
 	struct config *cfg = cli_load(&a, &status);
 	if (!cfg)
 		return status;
@@ -337,7 +352,15 @@ static int run_run(const struct args *given, struct cli_run *ret_run)
 		config_free(cfg);
 		return EXIT_CONFIG;
 	}
-	*ret_run = (struct cli_run){ cfg, a.config_file, a.over };
+	give(ret_run, CLI_RUN, &a);
+	ret_run->config = cfg;
+	return EXIT_DRAINED;
+}
+
+static int run_takeover(const struct args *given, struct cli_run *ret_run)
+{
+	struct args a = *given;
+	give(ret_run, CLI_REHEARSE, &a);
 	return EXIT_DRAINED;
 }
 
@@ -409,7 +432,8 @@ static int run_config(const struct args *given, struct cli_run *ret_run)
 static const char *next_command(const void *arg, size_t i)
 {
 	(void)arg;
-	return i < ARRAY_LEN(commands) ? commands[i].name : NULL;
+	/* "" is near to nothing. */
+	return i >= ARRAY_LEN(commands) ? NULL : commands[i].summary ? commands[i].name : "";
 }
 
 static const struct command *find_command(const char *name)
@@ -447,7 +471,7 @@ static bool is_one_of(const char *word, const char *a, const char *b, const char
 
 int cli_main(int argc, char **argv, struct cli_run *ret_run)
 {
-	*ret_run = (struct cli_run){ 0 };
+	*ret_run = (struct cli_run){ .takes_over = ret_run->takes_over };
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_USAGE;

@@ -74,6 +74,18 @@ struct cfg_route {
 	uint32_t app;    /* index into apps */
 };
 
+/* The bytes of a file that a config was read from. */
+struct cfg_source {
+	char *path;
+	char *text; /* a NUL follows the `n` bytes */
+	size_t n;
+};
+
+struct cfg_sources {
+	struct cfg_source *all;
+	size_t n;
+};
+
 struct config {
 	char *file;              /* as named by the user; NULL when built from arguments alone */
 	char *directory;         /* absolute; relative paths in the file are relative to it */
@@ -115,6 +127,7 @@ struct config {
 	struct cfg_listen admin_listen; /* text NULL: off */
 	char *pid_file;          /* or NULL: off */
 
+	struct cfg_sources sources;  /* what it was read from: its file, then env_files */
 	struct cfg_origins *origins; /* for config_dump(); private to config/ */
 };
 
@@ -140,6 +153,19 @@ struct config_errors {
  * caller ends that with config_errors_fini() in both cases. */
 struct config *config_load(const char *file, const struct config_overrides *over,
 			   struct config_errors *ret_errors);
+
+/* The same from what was kept of the files (`sources` of a config, borrowed): a config
+ * that was good once, as it was.  Rules that span keys, and what the machine has to say
+ * about programs and directories, are not asked again.  Relative paths are relative to
+ * `directory`. */
+struct config *config_load_kept(const char *file, const char *directory,
+				const struct config_overrides *over,
+				const struct cfg_sources *sources,
+				struct config_errors *ret_errors);
+
+/* Whether both were read from the same bytes. */
+bool config_same_sources(const struct config *a, const struct config *b);
+
 void config_errors_fini(struct config_errors *errors);
 
 /* Accepts NULL; returns NULL. */

@@ -7,20 +7,15 @@
  * rights, while a config is loaded.
  */
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "balancer/config/load.h"
+#include "balancer/config/sources.h"
 #include "balancer/config/utf8.h"
 #include "balancer/config/words.h"
-#include "common/fd.h"
 #include "common/mem.h"
 
-#define FILE_MAX (1024 * 1024)
 #define VARIABLES_MAX 1000 /* of one app, as many as env may hold */
 #define BLANKS " \t\r\n"
 
@@ -103,55 +98,34 @@ static bool read_line(const struct env_file *f, const char *p, char ***env, size
 	return true;
 }
 
-/* Opens a file that ends: a pipe could keep the master waiting for ever, /dev/zero fill
- * its memory with one line.  NULL when reported. */
-static FILE *open_file(const struct env_file *f)
-{
-	struct stat st;
-	const char *why = NULL;
-	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		why = strerror(errno);
-	else if (!S_ISREG(st.st_mode))
-		why = S_ISDIR(st.st_mode) ? strerror(EISDIR) : "not a regular file";
-	else if (st.st_size > FILE_MAX)
-		why = "larger than 1 MiB";
-	FILE *in = why ? NULL : fdopen(fd, "r");
-	if (in)
-		return in;
-	load_refuse(f->ld, f->at, "%s cannot be read: %s", f->path, why ? why : strerror(errno));
-	fd_close(&fd);
-	return NULL;
-}
-
 bool env_file_read(struct loader *ld, const char *path, struct place at, char ***env)
 {
 	struct env_file f = { .ld = ld, .path = path, .at = at };
-	FILE *in = open_file(&f);
-	if (!in)
-		return false;
-	char *line = NULL;
-	size_t room = 0, n = 0, total = 0;
-	ssize_t len;
+	const char *why;
+	const struct cfg_source *source =
+		sources_read(&ld->cfg->sources, ld->kept, path, SOURCE_REGULAR, &why);
+	if (!source)
+		return load_refuse(ld, at, "%s cannot be read: %s", path, why);
+	/* Lines are cut in a copy. */
+	char *text = mem_must_dupn(source->text, source->n);
+	size_t n = 0;
 	bool good = true;
 	while (*env && (*env)[n])
 		n++;
 	f.n_own = n;
-	errno = 0;
-	while (good && (len = getline(&line, &room, in)) >= 0) {
+	for (char *line = text, *end = text + source->n; good && line < end;) {
+		char *newline = memchr(line, '\n', (size_t)(end - line));
+		char *next = newline ? newline + 1 : end;
+		if (newline)
+			*newline = '\0';
 		f.line++;
-		total += (size_t)len;
-		if (total > FILE_MAX)
-			good = refuse(&f, "the file is larger than 1 MiB");
-		else if (strlen(line) != (size_t)len)
+		if (strlen(line) != (size_t)((newline ? newline : end) - line))
 			good = refuse(&f, "has a NUL byte");
 		else
 			good = read_line(&f, line, env, &n);
+		line = next;
 	}
-	if (good && ferror(in))
-		good = load_refuse(ld, at, "%s cannot be read: %s", path, strerror(errno));
-	free(line);
-	fclose(in);
+	mem_free(text);
 	for (size_t i = f.n_own; i < n; i++)
 		origins_add(ld->cfg->origins, (*env)[i], at, false);
 	return good;

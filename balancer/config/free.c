@@ -3,6 +3,7 @@
 
 #include "balancer/config/keys.h"
 #include "balancer/config/origins.h"
+#include "balancer/config/sources.h"
 #include "balancer/config/values.h"
 #include "balancer/config/words.h"
 #include "common/mem.h"
@@ -45,6 +46,7 @@ struct config *config_free(struct config *cfg)
 	mem_free(cfg->trust);
 	mem_free(cfg->file);
 	mem_free(cfg->directory);
+	sources_fini(&cfg->sources);
 	origins_free(cfg->origins);
 	mem_free(cfg);
 	return NULL;

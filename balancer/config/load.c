@@ -9,18 +9,15 @@
  * can still be found; such a config never leaves this file.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "balancer/config/load.h"
+#include "balancer/config/sources.h"
 #include "balancer/config/values.h"
-#include "common/fd.h"
 #include "common/mem.h"
-
-#define FILE_MAX (1024 * 1024)
 
 /* ---- where we are, what is wrong ---- */
 
@@ -217,37 +214,6 @@ bool load_block(struct loader *ld, const struct key_table *table, void *base,
 
 /* ---- the file ---- */
 
-static char *read_whole(struct report *r, const char *file, size_t *ret_n)
-{
-	struct place at = { .kind = PLACE_FILE };
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		report_add(r, at, "cannot be read: %s", strerror(errno));
-		return NULL;
-	}
-	char *text = mem_must_alloc(FILE_MAX + 1);
-	size_t n = 0;
-	ssize_t got = 0;
-	while (n <= FILE_MAX && (got = read(fd, text + n, FILE_MAX + 1 - n)) != 0) {
-		if (got > 0)
-			n += (size_t)got;
-		else if (errno != EINTR)
-			break;
-	}
-	int error = errno;
-	fd_close(&fd);
-	if (got < 0)
-		report_add(r, at, "cannot be read: %s", strerror(error));
-	else if (n > FILE_MAX)
-		report_add(r, at, "is larger than 1 MiB");
-	else {
-		*ret_n = n;
-		return text;
-	}
-	mem_free(text);
-	return NULL;
-}
-
 /* The folder of the file, or the current one; absolute.  NULL with errno. */
 static char *directory_of(const char *file)
 {
@@ -328,40 +294,69 @@ static void load_all(struct loader *ld)
 	origins_sort(cfg->origins);
 	default_route(ld);
 	inherit_output(cfg);
-	check_config(cfg, r);
+	if (!ld->kept)
+		check_config(cfg, r);
 }
 
-struct config *config_load(const char *file, const struct config_overrides *over,
-			   struct config_errors *ret_errors)
+/* The file's text, less a byte order mark; NULL when reported. */
+static bool read_file(struct loader *ld, const char *file)
+{
+	struct report *r = ld->report;
+	const char *why;
+	const struct cfg_source *source =
+		sources_read(&ld->cfg->sources, ld->kept, file, SOURCE_ANY, &why);
+	if (!source) {
+		report_add(r, (struct place){ .kind = PLACE_FILE },
+			   strncmp(why, "larger", 6) == 0 ? "is %s" : "cannot be read: %s", why);
+		return false;
+	}
+	size_t bom = source->n >= 3 && memcmp(source->text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+	r->text = source->text + bom;
+	r->n = source->n - bom;
+	return true;
+}
+
+/* Takes `directory`; NULL: errno says why there is none. */
+static struct config *load(const char *file, char *directory, const struct config_overrides *over,
+			   const struct cfg_sources *kept, struct config_errors *ret_errors)
 {
 	static const struct config_overrides none;
 	struct report report = { .file = file };
 	struct config *cfg = mem_must_alloc(sizeof(*cfg));
-	struct loader ld = { .cfg = cfg, .report = &report, .over = over ? over : &none };
+	struct loader ld = {
+		.cfg = cfg, .report = &report, .kept = kept, .over = over ? over : &none
+	};
 	cfg->file = mem_must_dup(file);
-	cfg->directory = directory_of(file);
+	cfg->directory = directory;
 	cfg->origins = mem_must_alloc(sizeof(*cfg->origins));
 
-	char *text = NULL;
-	if (!cfg->directory)
+	if (!directory)
 		report_add(&report, (struct place){ .kind = PLACE_FILE },
 			   "relative to the current directory, which has no name: %s",
 			   strerror(errno));
-	else if (file)
-		text = read_whole(&report, file, &report.n);
-	size_t bom = text && report.n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-	report.text = text ? text + bom : NULL;
-	report.n -= bom;
-	if (cfg->directory && (!file || (text && yaml_read(&report, &ld.file))))
+	else if (!file || (read_file(&ld, file) && yaml_read(&report, &ld.file)))
 		load_all(&ld);
 
 	report_finish(&report, ret_errors);
-	mem_free(text);
 	tree_fini(&ld.file);
 	tree_fini(&ld.extra);
 	if (ret_errors->count > 0)
 		cfg = config_free(cfg);
 	return cfg;
+}
+
+struct config *config_load(const char *file, const struct config_overrides *over,
+			   struct config_errors *ret_errors)
+{
+	return load(file, directory_of(file), over, NULL, ret_errors);
+}
+
+struct config *config_load_kept(const char *file, const char *directory,
+				const struct config_overrides *over,
+				const struct cfg_sources *sources,
+				struct config_errors *ret_errors)
+{
+	return load(file, mem_must_dup(directory), over, sources, ret_errors);
 }
 
 const struct cfg_app *config_app(const struct config *cfg, const char *name)

@@ -11,6 +11,7 @@
 struct loader {
 	struct config *cfg;
 	struct report *report;
+	const struct cfg_sources *kept; /* what stands for the files; NULL: they are read */
 	const struct config_overrides *over;
 	struct tree file;  /* what was read */
 	struct tree extra; /* what stands for defaults and the command line */

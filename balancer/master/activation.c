@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "balancer/master/core.h"
+#include "balancer/master/state.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -196,6 +197,40 @@ void activation_close_unused(struct activation *a)
 			 s->name, addr_format(&s->bound, text));
 		fd_close(&s->fd);
 	}
+}
+
+/* ---- across an exec ----------------------------------------------------- */
+
+static const struct state_field activated_fields[] = {
+	STATE_FIELD(struct activated, FD, fd),
+	STATE_FIELD(struct activated, BOOL, used),
+	STATE_FIELD(struct activated, BOOL, both_families),
+	STATE_FIELD(struct activated, ADDR, bound),
+	STATE_FIELD(struct activated, TEXT, name),
+};
+
+void activation_save(const struct activation *a, struct state_out *o)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		if (a->sockets[i].fd < 0)
+			continue;
+		state_record(o, "activated");
+		state_put(o, activated_fields, ARRAY_LEN(activated_fields), &a->sockets[i]);
+	}
+}
+
+enum err activation_load(struct activation *a, const struct state_record *r)
+{
+	struct activated *grown = mem_alloc_zero((a->n + 1) * sizeof(*grown));
+
+	if (!grown)
+		return ERR_NOMEM;
+	if (a->n)
+		memcpy(grown, a->sockets, a->n * sizeof(*grown));
+	mem_free(a->sockets);
+	a->sockets = grown;
+	state_get(r, activated_fields, ARRAY_LEN(activated_fields), &grown[a->n++]);
+	return ERR_OK;
 }
 
 void activation_fini(struct activation *a)

@@ -11,6 +11,8 @@
 
 struct master;
 struct activated;
+struct state_out;
+struct state_record;
 
 struct activation {
 	struct activated *sockets;
@@ -31,6 +33,10 @@ MUST_CHECK enum err activation_take(struct activation *a, const struct addr *wan
  * The others stay: an address that leaves the configuration may come back, and nobody
  * else could open it, since the service manager has it too. */
 void activation_close_unused(struct activation *a);
+
+/* For an upgrade: a record of each, and back. */
+void activation_save(const struct activation *a, struct state_out *o);
+MUST_CHECK enum err activation_load(struct activation *a, const struct state_record *r);
 
 void activation_fini(struct activation *a);
 

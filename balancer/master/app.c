@@ -92,34 +92,52 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	app_mark(arg);
 }
 
-static struct app *new_app(struct master *m, const struct cfg_app *conf)
+static struct app *make_app(struct master *m, uint32_t id, const char *name)
 {
 	struct app *a = mem_alloc_zero(sizeof(*a));
-	char *name = mem_alloc(strlen(conf->name) + 1);
-	uint32_t id = m->next_app_id + 1;
+	char *copy = mem_alloc(strlen(name) + 1);
 
-	if (!a || !name || slots_add_app(&m->slots, id, conf->name)) {
-		if (a && name)
-			logs_complain(&m->logs, "one app too many (%s): at most %d, counting those "
-				      "whose last connections are still being finished",
-				      conf->name, ROSTER_APPS);
-		else
-			logs_complain(&m->logs, "out of memory for app %s", conf->name);
+	if (!a || !copy) {
 		mem_free(a);
-		mem_free(name);
+		mem_free(copy);
 		return NULL;
 	}
-	m->next_app_id = id;
 	a->m = m;
 	a->id = id;
-	a->name = strcpy(name, conf->name);
+	a->name = strcpy(copy, name);
 	list_init(&a->workers);
 	recents_init(&a->recents, &m->last_line);
 	master_event(m, &a->ev_retry, -1, EV_TIMEOUT, on_retry, a);
 	list_push_back(&m->apps, &a->link);
+	return a;
+}
+
+static struct app *new_app(struct master *m, const struct cfg_app *conf)
+{
+	uint32_t id = m->next_app_id + 1;
+
+	if (slots_add_app(&m->slots, id, conf->name)) {
+		logs_complain(&m->logs, "one app too many (%s): at most %d, counting those whose last "
+			      "connections are still being finished", conf->name, ROSTER_APPS);
+		return NULL;
+	}
+	struct app *a = make_app(m, id, conf->name);
+	if (!a) {
+		slots_remove_app(&m->slots, id);
+		logs_complain(&m->logs, "out of memory for app %s", conf->name);
+		return NULL;
+	}
+	m->next_app_id = id;
 	/* Its first requests may come before its first worker is spawned. */
 	slots_set_app(&m->slots, id, conf->command ? conf->instances : 0, 0);
 	return a;
+}
+
+struct app *app_resume(struct master *m, uint32_t id, const char *name)
+{
+	if (!roster_find_app(m->slots.draft, id) && slots_add_app(&m->slots, id, name))
+		return NULL;
+	return make_app(m, id, name);
 }
 
 static void free_app(struct app *a)

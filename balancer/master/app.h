@@ -63,6 +63,10 @@ struct app {
  * are let go at the end of the turn. */
 MUST_CHECK enum err apps_identify(struct master *m, struct config *cfg);
 
+/* After an exec: the app that had this id and name; its numbers follow.  NULL: out of
+ * memory, or there is no room in the roster. */
+struct app *app_resume(struct master *m, uint32_t id, const char *name);
+
 /* The configuration is in force: a new release of every app in it. */
 void apps_release(struct master *m, struct config_ref *config);
 

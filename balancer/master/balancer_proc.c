@@ -100,6 +100,8 @@ static bool hear_ack(struct balancer *b, uint64_t version)
 	const struct slots *s = &b->generation->m->slots;
 	uint64_t newest = atomic_load_explicit(&s->shared->version, memory_order_relaxed);
 
+	if (b->foreign)
+		return true;
 	if ((version & 1) || version > newest || version < b->acked)
 		return false;
 	b->acked = version;
@@ -171,7 +173,8 @@ static void close_process(struct balancer *b)
 	event_del(&b->ev_writable);
 	fd_close(&b->pidfd);
 	fd_close(&b->channel);
-	tally_retire(b->generation->m->tally, b->row);
+	if (!b->foreign)
+		tally_retire(b->generation->m->tally, b->row);
 	b->pid = 0;
 }
 
@@ -290,7 +293,7 @@ static enum err start_process(struct balancer *b)
 	master_publish(m);
 	b->acked = slots_version(&m->slots);
 	b->behind_since_us = 0;
-	b->ready = b->stopped = b->killed = b->tell_roster = false;
+	b->ready = b->stopped = b->killed = b->foreign = b->tell_roster = false;
 	enum err e = tally_claim(m->tally, &b->row);
 	if (e)
 		return e;
@@ -347,6 +350,20 @@ enum err balancer_start(struct generation *g, uint32_t index, struct balancer *a
 	if (!again)
 		list_push_back(&g->balancers, &b->link);
 	return ERR_OK;
+}
+
+void balancer_resume(struct balancer *b)
+{
+	struct master *m = b->generation->m;
+
+	master_event(m, &b->ev_restart, -1, EV_TIMEOUT, on_restart, b);
+	list_push_back(&b->generation->balancers, &b->link);
+	if (b->pid == 0) {
+		master_timer(&b->ev_restart, 0);
+		return;
+	}
+	watch(b);
+	event_add(&b->ev_writable, NULL); /* whatever it was still to be told */
 }
 
 static void start_later(struct balancer *b, bool served)
@@ -406,7 +423,7 @@ void balancers_tell_roster(struct master *m)
 	m->told_version = version;
 	each_balancer(m, it) {
 		struct balancer *b = list_entry(it, struct balancer, link);
-		if (b->pid == 0 || b->acked >= version)
+		if (b->pid == 0 || b->acked >= version || b->foreign)
 			continue;
 		if (b->behind_since_us == 0)
 			b->behind_since_us = master_now_us();
@@ -428,7 +445,7 @@ bool balancers_follow(const struct master *m, uint64_t version)
 {
 	each_balancer(m, it) {
 		const struct balancer *b = list_entry(it, struct balancer, link);
-		if (b->pid && b->acked < version)
+		if (b->pid && (b->foreign || b->acked < version))
 			return false;
 	}
 	return true;

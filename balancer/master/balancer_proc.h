@@ -27,6 +27,7 @@ struct balancer {
 	uint64_t acked;          /* newest roster version that it is known to follow */
 	uint64_t behind_since_us; /* it owes us an ACK since then; 0: it does not */
 	bool ready, stopped, killed;
+	bool foreign;            /* reads a roster, and writes a tally, of another layout than ours */
 
 	/* What it is still to be told; each kind keeps only the newest. */
 	bool tell_roster;
@@ -40,6 +41,10 @@ struct balancer {
 /* Forks balancer `index` of `g`; `again`: takes the place of this one, which has
  * ended (its memory is used on).  ERR_*, logged; with `again` the caller retries. */
 MUST_CHECK enum err balancer_start(struct generation *g, uint32_t index, struct balancer *again);
+
+/* After an exec: one that was started before (pid, channel and the rest are filled) is a
+ * member of its generation and watched, or, without a pid, about to be started again. */
+void balancer_resume(struct balancer *b);
 
 /* A balancer of a serving generation has ended: starts it again, at once unless
  * it keeps ending. */

@@ -3,7 +3,9 @@
 
 #include "common/mem.h"
 
-struct config_ref *config_ref_new(struct config *cfg)
+static uint32_t last_number;
+
+struct config_ref *config_ref_resume(struct config *cfg, uint32_t number)
 {
 	struct config_ref *ref = mem_alloc(sizeof(*ref));
 
@@ -11,8 +13,14 @@ struct config_ref *config_ref_new(struct config *cfg)
 		config_free(cfg);
 		return NULL;
 	}
-	*ref = (struct config_ref){ .cfg = cfg, .holders = 1 };
+	*ref = (struct config_ref){ .cfg = cfg, .holders = 1, .number = number };
+	last_number = MAX(last_number, number);
 	return ref;
+}
+
+struct config_ref *config_ref_new(struct config *cfg)
+{
+	return config_ref_resume(cfg, last_number + 1);
 }
 
 struct config_ref *config_ref_hold(struct config_ref *ref)

@@ -3,16 +3,21 @@
 #ifndef DROVER_MASTER_CONFIG_REF_H
 #define DROVER_MASTER_CONFIG_REF_H
 
+#include <stdint.h>
+
 #include "balancer/config/config.h"
 #include "common/base.h"
 
 struct config_ref {
 	struct config *cfg;
 	unsigned holders;
+	uint32_t number; /* never used twice in one process */
 };
 
 /* Takes `cfg`; the caller is the first holder.  NULL when out of memory: `cfg` is freed then. */
 MUST_CHECK struct config_ref *config_ref_new(struct config *cfg);
+/* After an exec: one that had this number. */
+MUST_CHECK struct config_ref *config_ref_resume(struct config *cfg, uint32_t number);
 MUST_CHECK struct config_ref *config_ref_hold(struct config_ref *ref);
 
 /* Accepts NULL; returns NULL. */

@@ -21,6 +21,7 @@
 #include "balancer/master/signals.h"
 #include "balancer/master/slots.h"
 #include "balancer/master/supervisor.h"
+#include "balancer/master/upgrade.h"
 #include "balancer/master/warden.h"
 #include "common/list.h"
 #include "common/proc.h"
@@ -55,6 +56,7 @@ struct master {
 	struct monitor_proc monitor;     /* who serves it */
 	struct shutdown stop;
 	struct supervisor supervisor; /* whom we tell how we are */
+	struct upgrade upgrade;
 	struct activation activation; /* listening sockets that it gave us */
 
 	struct list listeners;        /* struct listener */

@@ -125,6 +125,22 @@ static struct generation *new_generation(struct master *m, struct config_ref *co
 	return g;
 }
 
+struct generation *generation_resume(struct master *m, struct config_ref *config, uint32_t number,
+				     enum generation_state state)
+{
+	uint32_t next = m->next_generation;
+	struct generation *g = new_generation(m, config);
+
+	m->next_generation = next;
+	if (!g)
+		return NULL;
+	g->number = number;
+	g->state = state;
+	if (state == GENERATION_LOADING)
+		master_timer(&g->deadline, LOADING_MS);
+	return g;
+}
+
 static enum err open_listeners(struct generation *g)
 {
 	const struct config *cfg = g->config->cfg;

@@ -30,6 +30,7 @@ struct generation {
 	struct proc_user user;         /* of its balancers */
 	const struct logs_files *logs; /* while LOADING after a reload: not yet in force; or NULL */
 	struct listener **listeners;   /* one per config->listens, each counted in */
+	bool keeps_workers;            /* an upgrade started it: no new release comes with it */
 	bool accepting;                /* some of it may still accept */
 	enum drain_level drain;        /* the highest level it was told */
 	struct list balancers;         /* struct balancer */
@@ -42,6 +43,11 @@ struct generation {
 MUST_CHECK enum err generation_start(struct master *m, struct config_ref *config,
 				     const struct logs_files *logs,
 				     struct generation **ret_generation);
+
+/* After an exec: one that was there (`config` is held), without listeners and balancers
+ * yet.  NULL: out of memory, logged. */
+struct generation *generation_resume(struct master *m, struct config_ref *config, uint32_t number,
+				     enum generation_state state);
 
 /* The user that balancers under `cfg` run as: unset = ours.  On failure the
  * reason has been logged. */

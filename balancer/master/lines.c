@@ -68,6 +68,19 @@ void lines_feed(struct lines *l, const char *bytes, size_t n, line_f *f, void *a
 	}
 }
 
+enum err lines_resume(struct lines *l, const char *partial, size_t n, bool continues)
+{
+	*l = (struct lines){ .continues = continues };
+	if (n == 0)
+		return ERR_OK;
+	l->partial = mem_alloc(LINES_MAX);
+	if (!l->partial)
+		return ERR_NOMEM;
+	l->n = MIN(n, LINES_MAX);
+	memcpy(l->partial, partial, l->n);
+	return ERR_OK;
+}
+
 void lines_end(struct lines *l, line_f *f, void *arg)
 {
 	if (l->n)

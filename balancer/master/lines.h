@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/base.h"
+#include "common/err.h"
+
 #define LINES_MAX (16 * 1024) /* bytes of one line; longer ones come in pieces */
 
 enum lines_piece {
@@ -26,6 +29,9 @@ struct lines {
 /* Calls `f` for each line that `bytes` completes; keeps the rest.  Without
  * memory for the rest it is handed out as a line of its own. */
 void lines_feed(struct lines *l, const char *bytes, size_t n, line_f *f, void *arg);
+
+/* After an exec: `l` goes on with the beginning of a line that another one had kept. ERR_NOMEM. */
+MUST_CHECK enum err lines_resume(struct lines *l, const char *partial, size_t n, bool continues);
 
 /* The line as it may be shown: control bytes become \xNN, so that a worker can
  * neither forge lines nor steer the terminal; tabs stay, a CR at the end goes.

@@ -7,6 +7,9 @@
  *             events ask for is reconciled, shown in the roster, told
  *     stop    everything is closed and removed, in reverse
  *
+ *   master_take_over   the same after an exec (upgrade.c): all is there, and taken
+ *   master_rehearse    as far as that can be tried beside a master that goes on
+ *
  * One thread, one event base.  Nothing here waits for anybody, with two short
  * exceptions: a spawn until its exec, and the last bytes of output at the end.
  */
@@ -23,6 +26,7 @@
 
 #include "balancer/master/app.h"
 #include "balancer/master/balancer_proc.h"
+#include "balancer/master/carry.h"
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
@@ -78,7 +82,7 @@ void master_publish(struct master *m)
 
 static bool is_ours(const struct master *m, pid_t pid)
 {
-	if (pid == m->warden.pid || pid == m->monitor.pid)
+	if (pid == m->warden.pid || pid == m->monitor.pid || pid == m->upgrade.rehearsal.pid)
 		return true;
 	list_each(it, &m->apps)
 		list_each(at, &list_entry(it, struct app, link)->workers) {
@@ -114,7 +118,6 @@ static enum err make_base(struct master *m)
 		return ERR_SYS;
 	}
 	shutdown_init(m);
-	supervisor_start(m);
 	return ERR_OK;
 }
 
@@ -122,10 +125,11 @@ static enum err make_board(struct master *m)
 {
 	enum err e = slots_init(&m->slots);
 
-	if (!e)
-		e = tally_create(&m->tally_fd, &m->tally);
-	if (!e)
-		e = signals_start(m);
+	return e ? e : tally_create(&m->tally_fd, &m->tally);
+}
+
+static enum err cannot_start(const struct master *m, enum err e)
+{
 	if (e)
 		logs_complain(&m->logs, "cannot start: %s",
 			      e == ERR_SYS ? strerror(errno) : err_text(e));
@@ -167,8 +171,11 @@ static enum err start(struct master *m)
 
 	if (!e)
 		e = make_base(m);
-	if (!e)
+	if (!e) {
+		supervisor_start(m);
+		upgrade_init(m);
 		e = open_logs(m);
+	}
 	if (!e)
 		e = rundir_open(&m->rundir, &m->logs, cfg->name);
 	if (e)
@@ -178,7 +185,10 @@ static enum err start(struct master *m)
 	raise_limits(m);
 	e = make_board(m);
 	if (!e)
-		e = warden_start(m);
+		e = signals_start(m);
+	if (cannot_start(m, e))
+		return e;
+	e = warden_start(m);
 	if (!e)
 		e = rundir_write_pid_file(&m->rundir, &m->logs, cfg->pid_file);
 	if (e)
@@ -196,6 +206,67 @@ static enum err start(struct master *m)
 	return e;
 }
 
+/* ---- start of a new program ---------------------------------------------- */
+
+/* As start(), but everything is there: the process before us, which is this one, made it. */
+static enum err take_over(struct master *m, struct state_in *in)
+{
+	enum err e = make_base(m);
+
+	if (!e)
+		e = carry_load(m, in);
+	if (e)
+		return e;
+	m->booting = false;
+	raise_limits(m);
+	return ERR_OK;
+}
+
+static enum err read_state(struct state_in *in, int fd, bool dry)
+{
+	enum err e = state_in_init(in, fd, dry);
+
+	if (e == ERR_SYNTAX || e == ERR_RANGE)
+		log_error("the state that was handed over %s", e == ERR_RANGE ?
+			  "is of a format that this drover does not know: it is too old" :
+			  "is none");
+	else if (e)
+		log_error("cannot read the state that was handed over: %s",
+			  e == ERR_SYS ? strerror(errno) : err_text(e));
+	return e;
+}
+
+/* What is carried now goes along should we go back: all of it, before anything is closed. */
+static void guard_descriptors(const struct takeover *t, const struct state_in *in)
+{
+	int fd = fcntl(t->state_fd, F_DUPFD_CLOEXEC, 3);
+	int *fds = mem_must_alloc((in->n_fds + 1) * sizeof(*fds));
+
+	if (in->n_fds)
+		memcpy(fds, in->fds, in->n_fds * sizeof(*fds));
+	takeover_guard(fd, fds, in->n_fds);
+}
+
+static enum err resume(struct master *m, const struct takeover *t)
+{
+	struct state_in in;
+	enum err e = read_state(&in, t->state_fd, false);
+
+	if (e)
+		return e;
+	guard_descriptors(t, &in);
+	e = take_over(m, &in);
+	state_in_fini(&in);
+	if (!e)
+		e = cannot_start(m, signals_start(m));
+	if (e)
+		return e;
+	proc_title(MASTER_TITLE "%s", m->name);
+	monitor_start(m); /* the one of before ends with its channel */
+	upgrade_resume(m, t->failed);
+	return ERR_OK;
+}
+
 /* ---- loop --------------------------------------------------------------- */
 
 static void free_buried(struct master *m)
@@ -210,7 +281,7 @@ static void end_turn(struct master *m)
 {
 	generations_sweep(m);
 	apps_retire_unknown(m);
-	if (m->reload_wanted && !m->booting)
+	if (m->reload_wanted && !m->booting && !upgrade_on_trial(&m->upgrade))
 		reload_now(m, "SIGHUP");
 	apps_turn(m);
 	rollout_turn(m);
@@ -221,6 +292,7 @@ static void end_turn(struct master *m)
 	balancers_kill_hung(m);
 	outlets_sweep(m);
 	free_buried(m);
+	upgrade_turn(m);
 }
 
 static void loop(struct master *m)
@@ -257,6 +329,7 @@ static void stop(struct master *m)
 	free_buried(m);
 	activation_fini(&m->activation);
 	admin_fini(m);
+	upgrade_fini(m);
 	warden_stop(&m->warden);
 	rundir_close(&m->rundir);
 	outlets_fini(m, LAST_OUTPUT_MS);
@@ -282,15 +355,15 @@ static struct master *new_master(struct config *cfg, const struct master_options
 	m->balancer_main = balancer_main;
 	m->monitor_main = monitor_main;
 	m->started_us = master_now_us();
-	m->config = config_ref_new(cfg);
-	if (!m->config)
+	if (cfg && !(m->config = config_ref_new(cfg)))
 		die(EXIT_FAILED, "out of memory");
 	m->booting = m->logs.booting = true;
 	m->exit_status = EXIT_FAILED;
 	m->supervisor.fd = m->slots.fd = m->tally_fd = m->rundir.lock_fd = -1;
 	m->logs.error_fd = m->logs.access_fd = -1;
 	m->pending_logs = (struct logs_files){ -1, -1 };
-	m->warden.pidfd = m->warden.life = m->warden.balancers[0] = m->warden.balancers[1] = -1;
+	m->warden.pidfd = m->warden.notes_fd = m->warden.life = -1;
+	m->warden.balancers[0] = m->warden.balancers[1] = -1;
 	admin_init(&m->admin);
 	monitor_init(m);
 	list_init(&m->listeners);
@@ -301,8 +374,8 @@ static struct master *new_master(struct config *cfg, const struct master_options
 	return m;
 }
 
-int master_run(struct config *cfg, const struct master_options *opt, balancer_main_f *balancer_main,
-	       monitor_main_f *monitor_main)
+static struct master *begin(struct config *cfg, const struct master_options *opt,
+			    balancer_main_f *balancer_main, monitor_main_f *monitor_main)
 {
 	struct master *m = new_master(cfg, opt, balancer_main, monitor_main);
 
@@ -311,15 +384,57 @@ int master_run(struct config *cfg, const struct master_options *opt, balancer_ma
 	signals_block(&m->signals);
 	log_ident("master");
 	srandom((unsigned)getpid() ^ (unsigned)master_now_us());
+	return m;
+}
+
+static int end(struct master *m)
+{
+	stop(m);
+	int status = m->exit_status;
+	the_master = NULL;
+	mem_free(m);
+	return status;
+}
+
+int master_run(struct config *cfg, const struct master_options *opt, balancer_main_f *balancer_main,
+	       monitor_main_f *monitor_main)
+{
+	struct master *m = begin(cfg, opt, balancer_main, monitor_main);
+
 	if (start(m) == ERR_OK) {
 		loop(m);
 	} else if (m->slots.shared) {
 		shutdown_abort(m);
 		loop(m);
 	}
-	stop(m);
-	int status = m->exit_status;
-	the_master = NULL;
-	mem_free(m);
-	return status;
+	return end(m);
+}
+
+int master_take_over(const struct takeover *t, const struct master_options *opt,
+		     balancer_main_f *balancer_main, monitor_main_f *monitor_main)
+{
+	struct master *m = begin(NULL, opt, balancer_main, monitor_main);
+
+	if (resume(m, t)) {
+		/* What has been logged says more.  Should there be no way back, the warden
+		 * cleans up. */
+		takeover_go_back("it cannot use the state that was handed over");
+		_exit(EXIT_FAILED);
+	}
+	loop(m);
+	return end(m);
+}
+
+void master_rehearse(const struct master_options *opt, balancer_main_f *balancer_main,
+		     monitor_main_f *monitor_main)
+{
+	struct master *m = begin(NULL, opt, balancer_main, monitor_main);
+	struct state_in in;
+
+	if (read_state(&in, STDIN_FILENO, true) || take_over(m, &in))
+		_exit(EXIT_FAILED);
+	printf(UPGRADE_ANSWER "%s, %u balancers, generation %u\n", DROVER_VERSION,
+	       generations_balancers(m), m->serving->number);
+	/* Nothing here is ours to end: it is all somebody else's. */
+	_exit(fflush(stdout) == 0 ? EXIT_DRAINED : EXIT_FAILED);
 }

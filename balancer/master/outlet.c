@@ -137,6 +137,22 @@ struct outlet *outlet_take(struct master *m, const char *path)
 	return o;
 }
 
+struct outlet *outlet_resume(struct master *m, const char *path)
+{
+	struct outlet *o = find(m, path);
+
+	if (!o)
+		o = new_outlet(m, path);
+	if (!o)
+		return NULL;
+	o->opened = true;
+	if (is_standard(path)) {
+		o->sinks[0].name = "our stdout";
+		o->sinks[1].name = "our stderr";
+	}
+	return o;
+}
+
 struct outlet *outlet_drop(struct outlet *o)
 {
 	if (o && o != &nowhere)

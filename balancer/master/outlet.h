@@ -29,6 +29,8 @@ MUST_CHECK enum err outlets_open(struct master *m, const struct config *cfg);
 /* The outlet of `path` for one more worker; never NULL: when it cannot be opened (which
  * is logged), or there is no memory for it, lines go nowhere until it can be. */
 struct outlet *outlet_take(struct master *m, const char *path);
+/* After an exec: the outlet that was at `path`; its sinks follow.  NULL: out of memory. */
+struct outlet *outlet_resume(struct master *m, const char *path);
 struct outlet *outlet_drop(struct outlet *o); /* accepts NULL; returns NULL */
 
 /* Stream 0 is stdout, 1 stderr. */

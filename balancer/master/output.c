@@ -205,6 +205,14 @@ enum err output_open(struct output *o, int ret_child_fds[2])
 	return ERR_OK;
 }
 
+enum err output_resume(struct output *o, int i, int fd, struct slice partial, bool continues)
+{
+	struct output_stream *s = &o->streams[i];
+
+	*s = (struct output_stream){ .owner = o, .fd = fd };
+	return lines_resume(&s->lines, partial.p, partial.n, continues);
+}
+
 void output_start(struct output *o, struct event_base *base, const struct output_of *of)
 {
 	o->recent = of->recent;
@@ -219,7 +227,8 @@ void output_start(struct output *o, struct event_base *base, const struct output
 		s->sink = outlet_sink(of->outlet, i);
 		event_assign(&s->ev, base, s->fd, EV_READ | EV_PERSIST, on_readable, s);
 		event_assign(&s->rest, base, -1, EV_TIMEOUT, on_rested, s);
-		event_add(&s->ev, NULL);
+		if (s->fd >= 0)
+			event_add(&s->ev, NULL);
 	}
 }
 

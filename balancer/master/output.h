@@ -14,6 +14,7 @@
 #include "balancer/master/outlet.h"
 #include "common/base.h"
 #include "common/err.h"
+#include "common/slice.h"
 
 struct output;
 
@@ -39,6 +40,11 @@ struct output {
 /* Makes both pipes; the caller takes the two write ends for the worker, and
  * closes them after the spawn.  ERR_FD_LIMIT, ERR_SYS. */
 MUST_CHECK enum err output_open(struct output *o, int ret_child_fds[2]);
+
+/* After an exec: stream `i` (0 stdout, 1 stderr) with the pipe that it had (taken; -1: it was
+ * closed) and the beginning of a line.  Before output_start().  ERR_NOMEM. */
+MUST_CHECK enum err output_resume(struct output *o, int i, int fd, struct slice partial,
+				  bool continues);
 
 /* Whose lines they are, and what is done with them. */
 struct output_of {

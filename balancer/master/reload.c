@@ -120,7 +120,8 @@ static enum err prepare(struct master *m)
 	return e;
 }
 
-static void load(struct master *m, const char *why)
+/* The configuration as it is now; NULL: what is wrong with it has been logged. */
+static struct config *load(struct master *m, const char *why)
 {
 	struct config_errors errors = { .text = NULL };
 	struct config *cfg = config_load(m->opt->config_file, &m->opt->overrides, &errors);
@@ -128,23 +129,29 @@ static void load(struct master *m, const char *why)
 	if (!cfg)
 		log_errors(m, &errors, why);
 	config_errors_fini(&errors);
-	if (!cfg)
-		return;
+	return cfg;
+}
+
+/* Takes `cfg`, whose generation begins to start. */
+static enum err begin(struct master *m, struct config *cfg, const char *why)
+{
 	warn_of_fixed(m, cfg);
 	m->pending_config = config_ref_new(cfg);
 	if (!m->pending_config) {
 		log_error("%s: out of memory; nothing has changed", why);
 		refuse(m, "out of memory", NULL);
-		return;
+		return ERR_NOMEM;
 	}
-	if (prepare(m)) {
+	enum err e = prepare(m);
+	if (e) {
 		log_error("%s: nothing has changed", why);
 		refuse(m, "its addresses, logs or processes could not be prepared: see the log",
 		       NULL);
 		drop_pending(m);
-		return;
+		return e;
 	}
 	log_notice("%s: configuration checked, generation %u starts", why, m->loading->number);
+	return ERR_OK;
 }
 
 uint32_t reload_ask(struct master *m, const char *why)
@@ -158,7 +165,7 @@ uint32_t reload_ask(struct master *m, const char *why)
 	if (m->loading || m->reload_wanted)
 		rollouts_supersede(&m->reloads, m->reload_asked, master_now_us());
 	rollouts_begin(&m->reloads, ++m->reload_asked, 0, master_now_us());
-	if (m->booting)
+	if (m->booting || upgrade_on_trial(&m->upgrade))
 		m->reload_wanted = true;
 	else
 		reload_now(m, why);
@@ -172,7 +179,42 @@ void reload_now(struct master *m, const char *why)
 		log_notice("%s: giving up generation %u, which is not ready yet", why,
 			   m->loading->number);
 	reload_cancel(m);
-	load(m, why);
+	struct config *cfg = load(m, why);
+	if (cfg)
+		(void)!begin(m, cfg, why);
+}
+
+/* ---- of a new program --------------------------------------------------- */
+
+enum err reload_after_upgrade(struct master *m)
+{
+	struct config_errors errors = { .text = NULL };
+	struct config *cfg = config_load(m->opt->config_file, &m->opt->overrides, &errors);
+	if (!cfg)
+		log_warn("upgrade: the configuration has errors since it was checked; the one in "
+			 "force stays");
+	config_errors_fini(&errors);
+	bool edited = cfg && !config_same_sources(cfg, m->config->cfg);
+
+	if (edited)
+		rollouts_begin(&m->reloads, ++m->reload_asked, 0, master_now_us());
+	if (edited && begin(m, cfg, "upgrade: the configuration has been edited") == ERR_OK)
+		return ERR_OK;
+	if (!edited)
+		config_free(cfg);
+	enum err e = generation_start(m, m->config, NULL, &m->loading);
+	if (!e)
+		m->loading->keeps_workers = true;
+	return e;
+}
+
+void reload_give_up_loading(struct master *m)
+{
+	list_each_safe(it, &m->generations) {
+		struct generation *g = list_entry(it, struct generation, link);
+		if (g->state <= GENERATION_READY)
+			generation_abandon(g);
+	}
 }
 
 /* ---- what becomes of them ----------------------------------------------- */
@@ -204,10 +246,13 @@ void reload_commit(struct generation *g)
 		m->booting = m->logs.booting = false;
 		return;
 	}
-	rollouts_supersede(&m->reloads, m->reload_in_force, master_now_us());
-	m->reload_in_force = m->reload_asked;
 	log_notice("generation %u serves, generation %u finishes its connections", g->number,
 		   before ? before->number : 0);
+	upgrade_on_serving(m);
+	if (g->keeps_workers)
+		return;
+	rollouts_supersede(&m->reloads, m->reload_in_force, master_now_us());
+	m->reload_in_force = m->reload_asked;
 	apps_release(m, m->config);
 }
 
@@ -223,9 +268,11 @@ void reload_failed(struct generation *g, const char *why)
 		return;
 	}
 	log_error("generation %u failed: %s; nothing has changed", g->number, why);
-	refuse(m, why, NULL);
+	if (!g->keeps_workers)
+		refuse(m, why, NULL);
 	generation_abandon(g);
 	drop_pending(m);
+	upgrade_on_failure(m, why);
 }
 
 void reload_cancel(struct master *m)
@@ -234,7 +281,7 @@ void reload_cancel(struct master *m)
 
 	if (!g)
 		return;
-	if (shutdown_begun(&m->stop))
+	if (shutdown_begun(&m->stop) && !g->keeps_workers)
 		refuse(m, "drover is stopping", NULL);
 	generation_abandon(g);
 	drop_pending(m);

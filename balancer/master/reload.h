@@ -13,6 +13,14 @@ struct master;
  * generation.  On failure the reason has been logged. */
 MUST_CHECK enum err reload_boot(struct master *m, struct config *cfg);
 
+/* After an exec: a generation of this program's balancers, and no new workers; or, when the
+ * configuration has been edited meanwhile, what a reload does.  One that cannot be taken is
+ * logged, and the one in force stays. */
+MUST_CHECK enum err reload_after_upgrade(struct master *m);
+
+/* After going back: what the other program was loading. */
+void reload_give_up_loading(struct master *m);
+
 /* SIGHUP.  Returns its number, under which m->reloads tells what comes of it; 0: drover is
  * stopping. */
 uint32_t reload_ask(struct master *m, const char *why);

@@ -59,6 +59,12 @@ static void reopen(struct master *m, const char *name, const struct signalfd_sig
 	logs_reopen(m);
 }
 
+static void upgrade(struct master *m, const char *name, const struct signalfd_siginfo *si)
+{
+	(void)si;
+	upgrade_begin(m, name);
+}
+
 static void more(struct master *m, const char *name, const struct signalfd_siginfo *si)
 {
 	(void)name;
@@ -90,10 +96,10 @@ static const struct {
 	{ SIGINT, "SIGINT", stop },
 	{ SIGQUIT, "SIGQUIT", stop },
 	{ SIGUSR1, "SIGUSR1", reopen },
+	{ SIGUSR2, "SIGUSR2", upgrade },
 	{ SIGTTIN, "SIGTTIN", more },
 	{ SIGTTOU, "SIGTTOU", less },
 	{ SIGCHLD, "SIGCHLD", reap },
-	{ SIGUSR2, "SIGUSR2", NULL },
 	{ SIGPIPE, "SIGPIPE", NULL },
 	{ SIGWINCH, "SIGWINCH", NULL },
 };

@@ -333,6 +333,24 @@ enum err sink_move(struct sink *s, int fd)
 	return ERR_OK;
 }
 
+enum err sink_resume(struct sink *s, const char *bytes, size_t n)
+{
+	if (s->fd < 0)
+		return ERR_OK;
+	s->queue = mem_alloc(SINK_QUEUE);
+	if (!s->queue)
+		return ERR_NOMEM;
+	event_assign(&s->ev, s->base, s->fd, EV_WRITE, on_writable, s);
+	s->to = MIN(n, SINK_QUEUE);
+	if (s->to) {
+		memcpy(s->queue, bytes, s->to);
+		event_add(&s->ev, NULL);
+	}
+	if (s->dropped)
+		wait_for_report(s);
+	return ERR_OK;
+}
+
 void sink_fini(struct sink *s, uint64_t deadline_us)
 {
 	clock_update();

@@ -60,6 +60,10 @@ MUST_CHECK enum err sink_init(struct sink *s, struct event_base *base, int fd, c
 MUST_CHECK enum err sink_open(struct sink *s, struct event_base *base, int fd, const char *name,
 			      const struct proc_user *user);
 
+/* After an exec: what sink_none() made has been given the descriptors and numbers that
+ * another one had, and goes on with what that one had queued.  ERR_NOMEM. */
+MUST_CHECK enum err sink_resume(struct sink *s, const char *bytes, size_t n);
+
 /* From here on into `fd` (taken), the same path opened anew; what the old one has taken
  * stays there.  On failure the old one stays in use. */
 MUST_CHECK enum err sink_move(struct sink *s, int fd);

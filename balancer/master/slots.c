@@ -24,6 +24,24 @@ enum err slots_init(struct slots *s)
 	return ERR_OK;
 }
 
+enum err slots_resume(struct slots *s, int fd, uint64_t next_epoch)
+{
+	struct roster *draft = mem_alloc_zero(sizeof(*draft));
+	enum err e = draft ? roster_map_writable(fd, &s->shared) : ERR_NOMEM;
+
+	if (e) {
+		fd_close(&fd);
+		mem_free(draft);
+		return e;
+	}
+	*draft = *s->shared;
+	s->draft = draft;
+	s->fd = fd;
+	s->dirty = false;
+	s->next_epoch = next_epoch;
+	return ERR_OK;
+}
+
 void slots_fini(struct slots *s)
 {
 	fd_close(&s->fd);

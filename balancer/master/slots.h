@@ -27,6 +27,8 @@ struct slots {
 };
 
 MUST_CHECK enum err slots_init(struct slots *s); /* ERR_SYS, ERR_FD_LIMIT, ERR_NOMEM */
+/* The same on a segment that is there (taken, also on failure), with what it shows. */
+MUST_CHECK enum err slots_resume(struct slots *s, int fd, uint64_t next_epoch);
 void slots_fini(struct slots *s);                /* the shared mapping stays until exit */
 
 /* Gives an empty slot a new epoch and the state STARTING.  One in which requests

@@ -271,13 +271,23 @@ static uint64_t read_watchdog(void)
 	return value;
 }
 
+void supervisor_resume(struct master *m)
+{
+	struct supervisor *s = &m->supervisor;
+
+	master_event(m, &s->ev_tick, -1, EV_TIMEOUT, on_tick, m);
+	master_event(m, &s->ev_watchdog, -1, EV_TIMEOUT, on_watchdog, m);
+	if (s->watchdog_ms)
+		master_timer(&s->ev_watchdog, s->watchdog_ms);
+	if (s->fd >= 0)
+		master_timer(&s->ev_tick, TICK_MS);
+}
+
 void supervisor_start(struct master *m)
 {
 	struct supervisor *s = &m->supervisor;
 	const char *address = getenv("NOTIFY_SOCKET");
 
-	master_event(m, &s->ev_tick, -1, EV_TIMEOUT, on_tick, m);
-	master_event(m, &s->ev_watchdog, -1, EV_TIMEOUT, on_watchdog, m);
 	if (address && read_address(s, address)) {
 		s->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (s->fd < 0)
@@ -285,12 +295,9 @@ void supervisor_start(struct master *m)
 				 strerror(errno));
 	}
 	uint64_t watchdog_us = s->fd >= 0 ? read_watchdog() : 0;
-	if (watchdog_us) {
+	if (watchdog_us)
 		s->watchdog_ms = MAX(watchdog_us / 2000, (uint64_t)1);
-		master_timer(&s->ev_watchdog, s->watchdog_ms);
-	}
-	if (s->fd >= 0)
-		master_timer(&s->ev_tick, TICK_MS);
+	supervisor_resume(m);
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
 	unsetenv("WATCHDOG_PID");

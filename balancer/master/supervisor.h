@@ -35,6 +35,8 @@ struct supervisor {
  * environment: what we start must not speak for us.  Without them nothing here
  * does anything. */
 void supervisor_start(struct master *m);
+/* The same after an exec: `m->supervisor` is as it was. */
+void supervisor_resume(struct master *m);
 void supervisor_fini(struct supervisor *s);
 
 /* A SIGHUP has come; what it leads to follows. */

@@ -22,6 +22,7 @@
 #define BYE "Q"
 
 static enum err fork_warden(struct master *m);
+static void watch(struct master *m);
 
 static void start_again(struct master *m)
 {
@@ -93,29 +94,109 @@ static enum err fork_warden(struct master *m)
 	}
 	w->pid = pid;
 	w->life = life[1];
+	watch(m);
+	return ERR_OK;
+}
+
+/* Watches the one that runs. */
+static void watch(struct master *m)
+{
+	struct warden *w = &m->warden;
+
 	master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, m);
 	event_add(&w->ev_ended, NULL);
+}
+
+static enum err make_notes(struct warden *w)
+{
+	void *map;
+	enum err e = fd_shared_segment("drover-warden", sizeof(*w->notes), &w->notes_fd, &map);
+
+	if (e)
+		return e;
+	w->notes = map;
+	w->notes->group = (int32_t)getpgrp();
 	return ERR_OK;
 }
 
 enum err warden_start(struct master *m)
 {
 	struct warden *w = &m->warden;
-	void *map = mmap(NULL, sizeof(*w->notes), PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (map == MAP_FAILED || pipe2(w->balancers, O_CLOEXEC) != 0) {
-		logs_complain(&m->logs, "cannot start the warden: %s", strerror(errno));
-		return ERR_SYS;
-	}
-	w->notes = map;
-	w->notes->group = (int32_t)getpgrp();
 	master_event(m, &w->ev_restart, -1, EV_TIMEOUT, on_restart, m);
-	if (fork_warden(m)) {
+	if (make_notes(w) || pipe2(w->balancers, O_CLOEXEC) != 0 || fork_warden(m)) {
 		logs_complain(&m->logs, "cannot start the warden: %s", strerror(errno));
 		return ERR_SYS;
 	}
 	return ERR_OK;
+}
+
+/* What only the master knows of what it would leave behind. */
+static void note_again(struct master *m)
+{
+	struct warden *w = &m->warden;
+
+	warden_set_wait(w, m->config->cfg);
+	if (m->rundir.sockets)
+		warden_set_sockets(w, m->rundir.sockets);
+	if (m->rundir.pid_file)
+		warden_note(w, m->rundir.pid_file);
+}
+
+static enum err map_notes(struct master *m)
+{
+	struct warden *w = &m->warden;
+	enum err e = ERR_OK;
+
+	if (w->notes_fd < 0) {
+		e = make_notes(w);
+		if (!e)
+			note_again(m);
+		return e;
+	}
+	void *map = mmap(NULL, sizeof(*w->notes), PROT_READ | PROT_WRITE, MAP_SHARED, w->notes_fd, 0);
+	if (map == MAP_FAILED)
+		return ERR_SYS;
+	w->notes = map;
+	return ERR_OK;
+}
+
+enum err warden_resume(struct master *m)
+{
+	struct warden *w = &m->warden;
+	enum err e = map_notes(m);
+
+	if (e) {
+		log_error("cannot note anything for the warden: %s", strerror(errno));
+		return e;
+	}
+	master_event(m, &w->ev_restart, -1, EV_TIMEOUT, on_restart, m);
+	if (w->pid && fd_of_pid(w->pid, &w->pidfd) == ERR_OK) {
+		watch(m);
+		return ERR_OK;
+	}
+	w->pid = 0;
+	fd_close(&w->life);
+	master_timer(&w->ev_restart, 0);
+	return ERR_OK;
+}
+
+void warden_renew(struct master *m)
+{
+	struct warden *w = &m->warden;
+	struct warden before = *w;
+
+	if (w->pid)
+		event_del(&w->ev_ended);
+	event_del(&w->ev_restart);
+	w->pid = 0;
+	w->pidfd = w->life = -1;
+	start_again(m);
+	/* It goes by itself now, and is reaped like any child that is not ours to know. */
+	if (before.life >= 0 && write(before.life, BYE, 1) != 1)
+		(void)!fd_signal_pid(before.pidfd, SIGKILL);
+	fd_close(&before.life);
+	fd_close(&before.pidfd);
 }
 
 void warden_stop(struct warden *w)
@@ -135,6 +216,7 @@ void warden_stop(struct warden *w)
 	fd_close(&w->life);
 	fd_close(&w->balancers[0]);
 	fd_close(&w->balancers[1]);
+	fd_close(&w->notes_fd);
 	if (w->notes)
 		munmap(w->notes, sizeof(*w->notes));
 	w->notes = NULL;

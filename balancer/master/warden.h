@@ -36,6 +36,7 @@ struct warden_notes {
 
 struct warden {
 	struct warden_notes *notes;
+	int notes_fd;         /* of their segment */
 	pid_t pid;            /* 0: none */
 	int pidfd;
 	int life;             /* write end: closes when the master ends */
@@ -46,6 +47,13 @@ struct warden {
 
 /* Makes the notes and pipes and forks the warden.  ERR_*, logged. */
 MUST_CHECK enum err warden_start(struct master *m);
+
+/* After an exec: notes (notes_fd; -1: there are none that we can read), pipes and pid are
+ * as they were.  ERR_*, logged. */
+MUST_CHECK enum err warden_resume(struct master *m);
+
+/* A fresh one, of this program, takes the place of the one that is there. */
+void warden_renew(struct master *m);
 
 /* A normal end: the warden goes without doing anything. */
 void warden_stop(struct warden *w);

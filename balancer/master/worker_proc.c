@@ -62,6 +62,11 @@ static const enum worker_state roster_states[WS_MAX] = {
 	[WS_LEAVING] = WORKER_DOWN, [WS_GONE] = WORKER_EMPTY,
 };
 
+enum worker_state worker_roster_state(const struct worker *w)
+{
+	return roster_states[w->phase];
+}
+
 static void go(struct worker *w, enum worker_phase to)
 {
 	struct slots *s = &w->app->m->slots;
@@ -507,6 +512,60 @@ static void on_notified(void *arg, const struct notify_message *msg)
 		worker_event(w, WE_LEAVES);
 	else if (msg->ready)
 		ready_notified(&w->ready);
+}
+
+/* Of the phase's timer, now; 0: it has none. */
+static uint64_t wait_ms(const struct worker *w)
+{
+	uint64_t now = master_now_us(), until = w->deadline_us;
+
+	switch (w->phase) {
+	case WS_STARTING:
+		if (!w->boot_looked)
+			until = MIN(until, w->started_us + BOOT_LOOK_MS * 1000);
+		return until > now ? (until - now) / 1000 + 1 : 1;
+	case WS_DRAINING: return DRAIN_LOOK_MS;
+	case WS_STOPPING: return until > now ? (until - now) / 1000 + 1 : 1;
+	case WS_KILLED: return KILLED_LOOK_MS;
+	case WS_LEAVING: return LEAVING_LOOK_MS;
+	default: return 0;
+	}
+}
+
+/* Its lines so far; nothing is written for one whose output has been closed. */
+static struct recent_worker *recent_of(const struct worker *w)
+{
+	list_each(it, &w->app->recents.workers) {
+		struct recent_worker *r = list_entry(it, struct recent_worker, link);
+		if (r->pid == w->pid && !r->ended)
+			return r;
+	}
+	return recents_open(&w->app->recents, w->pid, w->instance, w->release->number);
+}
+
+void worker_resume(struct worker *w)
+{
+	struct master *m = w->app->m;
+	uint64_t ms = wait_ms(w);
+
+	master_event(m, &w->ev_timer, -1, EV_TIMEOUT, on_timer, w);
+	if (ms)
+		master_timer(&w->ev_timer, ms);
+	if (w->pid == 0)
+		return;
+	output_start(&w->output, m->base, &(struct output_of){
+		.app = w->app->name, .instance = w->instance, .release = w->release->number,
+		.pid = w->pid, .format = w->release->conf->log_output_format,
+		.outlet = outlet_take(m, w->release->conf->log_output),
+		.recent = recent_of(w) });
+	notify_start(&w->notify, m->base, w->pid, on_notified, w);
+	if (w->pidfd >= 0) {
+		master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
+		event_add(&w->ev_ended, NULL);
+	}
+	if (w->phase == WS_STARTING)
+		ready_start(&w->ready, m->base, &w->address, w->release->conf, &m->balancer_user,
+			    on_ready, w);
 }
 
 void worker_watch(struct worker *w)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "balancer/board/roster.h"
 #include "balancer/master/notify.h"
 #include "balancer/master/output.h"
 #include "balancer/master/ready.h"
@@ -20,6 +21,7 @@
 struct app;
 struct release;
 
+/* Their numbers cross an exec into another version (carry_apps.c): new ones at the end. */
 enum worker_phase {
 	WS_STARTING = 0, /* spawned, not ready */
 	WS_UP,
@@ -101,5 +103,16 @@ static inline bool worker_counts(const struct worker *w)
 
 /* For worker_spawn.c: watches the end of a spawned process. */
 void worker_watch(struct worker *w);
+
+/* What balancers and the warden see of its phase. */
+enum worker_state worker_roster_state(const struct worker *w);
+/* Shows it in its slot of the roster, at once. */
+void worker_enter_roster(struct worker *w);
+
+/* After an exec (carry_apps.c).  A worker without a process, slot or place in its app;
+ * holds `r` (NULL: a server).  NULL: out of memory. */
+struct worker *worker_new(struct app *app, struct release *r, uint32_t instance);
+/* It is as it was: what its phase waits for is waited for again. */
+void worker_resume(struct worker *w);
 
 #endif

@@ -158,7 +158,7 @@ static enum err spawn(struct worker *w, const struct proc_user *user)
 	return e;
 }
 
-static void enter_roster(struct worker *w, enum worker_state state)
+void worker_enter_roster(struct worker *w)
 {
 	struct slots *s = &w->app->m->slots;
 	struct roster_slot *row = slots_edit(s, w->slot);
@@ -168,13 +168,14 @@ static void enter_roster(struct worker *w, enum worker_state state)
 	row->app_id = w->app->id;
 	row->release = w->release ? w->release->number : 0;
 	row->instance = w->instance;
-	row->state = state;
+	row->state = worker_roster_state(w);
+	row->up_since_us = w->up_us;
 	row->address = w->address;
 	w->version = slots_version(s);
 	master_publish(w->app->m);
 }
 
-static struct worker *new_worker(struct app *app, struct release *r, uint32_t instance)
+struct worker *worker_new(struct app *app, struct release *r, uint32_t instance)
 {
 	struct worker *w = mem_alloc_zero(sizeof(*w));
 
@@ -223,7 +224,7 @@ static enum err prepare_and_spawn(struct worker *w)
 enum err worker_start(struct app *app, struct release *r, uint32_t instance)
 {
 	struct master *m = app->m;
-	struct worker *w = new_worker(app, r, instance);
+	struct worker *w = worker_new(app, r, instance);
 
 	if (!w)
 		return ERR_NOMEM;
@@ -233,7 +234,7 @@ enum err worker_start(struct app *app, struct release *r, uint32_t instance)
 	e = prepare_and_spawn(w);
 	if (e)
 		goto release_slot;
-	enter_roster(w, WORKER_STARTING);
+	worker_enter_roster(w);
 	list_push_back(&app->workers, &w->link);
 	output_start(&w->output, m->base, &(struct output_of){
 		.app = app->name, .instance = instance, .release = r->number, .pid = w->pid,
@@ -254,7 +255,7 @@ discard:
 
 enum err worker_add_server(struct app *app, const struct addr *address)
 {
-	struct worker *w = new_worker(app, NULL, 0);
+	struct worker *w = worker_new(app, NULL, 0);
 	char text[ADDR_TEXT_MAX];
 
 	if (!w)
@@ -266,7 +267,7 @@ enum err worker_add_server(struct app *app, const struct addr *address)
 		discard(w);
 		return e;
 	}
-	enter_roster(w, WORKER_UP);
+	worker_enter_roster(w);
 	list_push_back(&app->workers, &w->link);
 	worker_watch(w);
 	snprintf(w->name, sizeof(w->name), "app %s: server %s", app->name,

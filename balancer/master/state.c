@@ -1,0 +1,510 @@
+/* The form of a state: writing it, checking it, finding things in it.  What is in it is
+ * the business of carry.c and its like.
+ *
+ * No library: protobuf, CBOR or JSON would be one more parser in the process that has
+ * root, for records without nesting that only we write; and with lengths in front of the
+ * values there is nothing to escape and little to parse. */
+#include "balancer/master/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/mem.h"
+
+#define MAGIC "drover state "
+#define END "end"
+
+/* ---- writing ------------------------------------------------------------ */
+
+void state_out_fini(struct state_out *o)
+{
+	mem_free(o->bytes);
+	mem_free(o->fds);
+	*o = (struct state_out){ .bytes = NULL };
+}
+
+/* A copy of `old`, `bytes` of it used, with room for `room`; NULL. */
+static void *grow(void *old, size_t bytes, size_t room)
+{
+	void *grown = mem_alloc(room);
+
+	if (!grown)
+		return NULL;
+	if (bytes)
+		memcpy(grown, old, bytes);
+	mem_free(old);
+	return grown;
+}
+
+static void append(struct state_out *o, const void *p, size_t n)
+{
+	if (o->failed)
+		return;
+	if (o->room - o->n < n) {
+		size_t room = MAX(o->room * 2, o->n + n + 4096);
+		char *grown = grow(o->bytes, o->n, room);
+		o->failed = !grown || room > STATE_BYTES_MAX;
+		if (!grown)
+			return;
+		o->bytes = grown;
+		o->room = room;
+	}
+	if (n)
+		memcpy(o->bytes + o->n, p, n);
+	o->n += n;
+}
+
+static void append_text(struct state_out *o, const char *text)
+{
+	append(o, text, strlen(text));
+}
+
+void state_record(struct state_out *o, const char *kind)
+{
+	char head[32];
+
+	snprintf(head, sizeof(head), MAGIC "%d\n", STATE_FORMAT);
+	append_text(o, o->n == 0 ? head : "\n");
+	append_text(o, kind);
+	append_text(o, "\n");
+	o->records++;
+}
+
+void state_put_bytes(struct state_out *o, const char *name, const void *p, size_t n)
+{
+	char head[96];
+
+	snprintf(head, sizeof(head), " %s=%zu:", name, n);
+	append_text(o, head);
+	append(o, p, n);
+	append_text(o, "\n");
+}
+
+void state_put_text(struct state_out *o, const char *name, const char *text)
+{
+	if (text)
+		state_put_bytes(o, name, text, strlen(text));
+}
+
+void state_put_u64(struct state_out *o, const char *name, uint64_t value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	state_put_text(o, name, text);
+}
+
+void state_put_fd(struct state_out *o, const char *name, int fd)
+{
+	if (fd < 0 || o->failed)
+		return;
+	int *grown = grow(o->fds, o->n_fds * sizeof(int), (o->n_fds + 1) * sizeof(int));
+	o->failed = !grown;
+	if (!grown)
+		return;
+	o->fds = grown;
+	o->fds[o->n_fds++] = fd;
+	state_put_u64(o, name, (uint64_t)fd);
+}
+
+void state_put(struct state_out *o, const struct state_field *fields, size_t n, const void *base)
+{
+	for (const struct state_field *f = fields; f < fields + n; f++) {
+		const void *p = (const char *)base + f->offset;
+		char text[32];
+
+		switch (f->type) {
+		case STATE_U32: state_put_u64(o, f->name, *(const uint32_t *)p); break;
+		case STATE_U64: state_put_u64(o, f->name, *(const uint64_t *)p); break;
+		case STATE_BOOL: state_put_u64(o, f->name, *(const bool *)p); break;
+		case STATE_FD: state_put_fd(o, f->name, *(const int *)p); break;
+		case STATE_TEXT: state_put_text(o, f->name, p); break;
+		case STATE_ADDR: {
+			const struct addr *a = p;
+			state_put_bytes(o, f->name, &a->sa, a->len);
+			break;
+		}
+		case STATE_I32:
+			snprintf(text, sizeof(text), "%d", (int)*(const int32_t *)p);
+			state_put_text(o, f->name, text);
+			break;
+		}
+	}
+}
+
+static enum err write_all(int fd, const char *p, size_t n)
+{
+	while (n > 0) {
+		ssize_t done = write(fd, p, n);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return ERR_SYS;
+		p += done;
+		n -= (size_t)done;
+	}
+	return ERR_OK;
+}
+
+/* The reader learns all descriptors at once: also of records that it does not know. */
+static void put_end(struct state_out *o)
+{
+	uint32_t before = o->records;
+	char *list = mem_alloc(o->n_fds * 12 + 1);
+	size_t n = 0;
+
+	o->failed |= !list;
+	for (size_t i = 0; list && i < o->n_fds; i++)
+		n += (size_t)sprintf(list + n, "%s%d", i ? " " : "", o->fds[i]);
+	state_record(o, END);
+	state_put_u64(o, "records", before);
+	if (list)
+		state_put_bytes(o, "descriptors", list, n);
+	append_text(o, "\n");
+	mem_free(list);
+}
+
+enum err state_finish(struct state_out *o, int *ret_fd)
+{
+	put_end(o);
+	if (o->failed)
+		return ERR_NOMEM;
+	int fd = memfd_create("drover-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return errno == EMFILE || errno == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
+	enum err e = write_all(fd, o->bytes, o->n);
+	if (!e && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+		e = ERR_SYS;
+	if (e) {
+		fd_close(&fd);
+		return e;
+	}
+	*ret_fd = fd;
+	return ERR_OK;
+}
+
+/* ---- the form ----------------------------------------------------------- */
+
+/* Takes one line, less its newline, from the front of *rest. */
+static bool take_line(struct slice *rest, struct slice *ret)
+{
+	const char *newline = rest->n ? memchr(rest->p, '\n', rest->n) : NULL;
+
+	if (!newline)
+		return false;
+	*ret = (struct slice){ rest->p, (size_t)(newline - rest->p) };
+	rest->n -= ret->n + 1;
+	rest->p = newline + 1;
+	return true;
+}
+
+/* Takes one field from the front of *rest; false, with *rest as it was: there is none. */
+static bool take_field(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
+{
+	const char *p = rest->p, *end = p + rest->n, *equals, *colon;
+	uint64_t n;
+
+	if (rest->n == 0 || *p != ' ')
+		return false;
+	equals = memchr(p, '=', rest->n);
+	colon = equals ? memchr(equals, ':', (size_t)(end - equals)) : NULL;
+	if (!colon || slice_to_u64((struct slice){ equals + 1, (size_t)(colon - equals - 1) },
+				   STATE_BYTES_MAX, &n))
+		return false;
+	const char *value = colon + 1;
+	if ((uint64_t)(end - value) <= n || value[n] != '\n')
+		return false;
+	*ret_name = (struct slice){ p + 1, (size_t)(equals - p - 1) };
+	*ret_value = (struct slice){ value, (size_t)n };
+	rest->p = value + n + 1;
+	rest->n = (size_t)(end - rest->p);
+	return true;
+}
+
+/* Takes one whole record. */
+static bool take_record(struct slice *rest, struct state_record *ret)
+{
+	struct slice line, name, value;
+
+	if (!take_line(rest, &line) || line.n == 0 || line.p[0] == ' ')
+		return false;
+	ret->kind = line;
+	ret->fields.p = rest->p;
+	while (take_field(rest, &name, &value))
+		;
+	ret->fields.n = (size_t)(rest->p - ret->fields.p);
+	return take_line(rest, &line) && line.n == 0;
+}
+
+static struct slice behind_head(const struct state_in *in)
+{
+	struct slice rest = { in->bytes, in->n }, line;
+
+	return take_line(&rest, &line) ? rest : (struct slice){ in->bytes, 0 };
+}
+
+static enum err check_head(const struct state_in *in)
+{
+	struct slice rest = { in->bytes, in->n }, line, number;
+	size_t n = strlen(MAGIC);
+	uint64_t format;
+
+	if (!take_line(&rest, &line) || !slice_starts(line, SLICE(MAGIC)))
+		return ERR_SYNTAX;
+	number = (struct slice){ line.p + n, line.n - n };
+	if (slice_to_u64(number, UINT32_MAX, &format) || format == 0)
+		return ERR_SYNTAX;
+	return format > STATE_FORMAT ? ERR_RANGE : ERR_OK;
+}
+
+static bool is_end(struct slice kind)
+{
+	return slice_eq(kind, SLICE(END));
+}
+
+static enum err check_form(struct state_in *in, struct state_record *ret_end)
+{
+	struct slice rest = behind_head(in);
+	uint64_t records = 0;
+	enum err e = check_head(in);
+
+	if (e)
+		return e;
+	*ret_end = (struct state_record){ .in = in };
+	for (; rest.n > 0; records++) {
+		if (!take_record(&rest, ret_end))
+			return ERR_SYNTAX;
+		if (is_end(ret_end->kind))
+			return rest.n == 0 && state_get_u64(ret_end, "records", 0) == records
+				       ? ERR_OK : ERR_SYNTAX;
+	}
+	return ERR_SYNTAX;
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* pread(): whoever wrote it may have to read it once more. */
+static enum err read_all(struct state_in *in, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return ERR_SYS;
+	if (st.st_size <= 0 || (uint64_t)st.st_size > STATE_BYTES_MAX)
+		return ERR_SYNTAX;
+	in->bytes = mem_alloc((size_t)st.st_size + 1);
+	if (!in->bytes)
+		return ERR_NOMEM;
+	while (in->n < (size_t)st.st_size) {
+		ssize_t n = pread(fd, in->bytes + in->n, (size_t)st.st_size - in->n, (off_t)in->n);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return ERR_SYS;
+		in->n += (size_t)n;
+	}
+	in->bytes[in->n] = '\0';
+	return ERR_OK;
+}
+
+static enum err note_descriptors(struct state_in *in, const struct state_record *end)
+{
+	struct slice list;
+	size_t room = 1;
+
+	if (!state_get_bytes(end, "descriptors", &list) || in->dry)
+		return ERR_OK;
+	for (size_t i = 0; i < list.n; i++)
+		room += list.p[i] == ' ';
+	in->fds = mem_alloc(room * sizeof(*in->fds));
+	if (!in->fds)
+		return ERR_NOMEM;
+	while (list.n > 0) {
+		const char *blank = memchr(list.p, ' ', list.n);
+		size_t n = blank ? (size_t)(blank - list.p) : list.n;
+		uint64_t fd;
+		if (slice_to_u64((struct slice){ list.p, n }, INT32_MAX, &fd) || fd <= 2)
+			return ERR_SYNTAX;
+		(void)!fd_set_cloexec((int)fd, true);
+		in->fds[in->n_fds++] = (int)fd;
+		n += blank != NULL;
+		list.p += n;
+		list.n -= n;
+	}
+	return ERR_OK;
+}
+
+enum err state_in_init(struct state_in *in, int fd, bool dry)
+{
+	struct state_record end;
+
+	*in = (struct state_in){ .dry = dry };
+	enum err e = read_all(in, fd);
+	if (!e)
+		e = check_form(in, &end);
+	if (!e)
+		e = note_descriptors(in, &end);
+	if (e) {
+		int error = errno;
+		in->n_fds = 0; /* a state that makes no sense closes nothing */
+		state_in_fini(in);
+		errno = error;
+	}
+	return e;
+}
+
+void state_in_fini(struct state_in *in)
+{
+	for (size_t i = 0; i < in->n_fds; i++)
+		fd_close(&in->fds[i]);
+	mem_free(in->fds);
+	mem_free(in->bytes);
+	*in = (struct state_in){ .bytes = NULL };
+}
+
+bool state_next(struct state_in *in, size_t *at, const char *kind, struct state_record *ret)
+{
+	struct slice rest = behind_head(in);
+
+	if (*at) {
+		rest.p = in->bytes + *at;
+		rest.n = in->n - *at;
+	}
+	while (rest.n > 0) {
+		struct state_record r = { .in = in };
+		if (!take_record(&rest, &r) || is_end(r.kind))
+			return false;
+		*at = (size_t)(rest.p - in->bytes);
+		if (!kind || slice_eq(r.kind, slice_of(kind))) {
+			*ret = r;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool state_get_bytes(const struct state_record *r, const char *name, struct slice *ret)
+{
+	struct slice rest = r->fields, found, value;
+
+	while (take_field(&rest, &found, &value)) {
+		if (slice_eq(found, slice_of(name))) {
+			*ret = value;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool get_number(const struct state_record *r, const char *name, uint64_t max, uint64_t *ret)
+{
+	struct slice text;
+
+	return state_get_bytes(r, name, &text) && slice_to_u64(text, max, ret) == ERR_OK;
+}
+
+uint64_t state_get_u64(const struct state_record *r, const char *name, uint64_t otherwise)
+{
+	uint64_t value;
+
+	return get_number(r, name, UINT64_MAX, &value) ? value : otherwise;
+}
+
+char *state_get_dup(const struct state_record *r, const char *name)
+{
+	struct slice text;
+
+	return state_get_bytes(r, name, &text) ? mem_must_dupn(text.n ? text.p : "", text.n) : NULL;
+}
+
+int state_get_fd(const struct state_record *r, const char *name)
+{
+	struct state_in *in = r->in;
+	uint64_t fd;
+
+	if (!get_number(r, name, INT32_MAX, &fd))
+		return -1;
+	if (in->dry)
+		return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* can be waited for, as they can */
+	for (size_t i = 0; i < in->n_fds; i++) {
+		if (in->fds[i] != (int)fd)
+			continue;
+		in->fds[i] = -1;
+		return (int)fd;
+	}
+	return -1;
+}
+
+static void get_i32(const struct state_record *r, const char *name, int32_t *ret)
+{
+	struct slice text;
+	uint64_t value;
+
+	if (!state_get_bytes(r, name, &text))
+		return;
+	bool minus = text.n > 0 && text.p[0] == '-';
+	text.p += minus;
+	text.n -= minus;
+	if (slice_to_u64(text, INT32_MAX, &value) == ERR_OK)
+		*ret = minus ? -(int32_t)value : (int32_t)value;
+}
+
+static void get_addr(const struct state_record *r, const char *name, struct addr *ret)
+{
+	struct slice bytes;
+
+	if (!state_get_bytes(r, name, &bytes) || bytes.n < sizeof(sa_family_t) ||
+	    bytes.n > sizeof(ret->un))
+		return;
+	memset(ret, 0, sizeof(*ret));
+	memcpy(&ret->sa, bytes.p, bytes.n);
+	ret->len = (socklen_t)bytes.n;
+}
+
+static void get_text(const struct state_record *r, const struct state_field *f, char *ret)
+{
+	struct slice text;
+
+	if (!state_get_bytes(r, f->name, &text))
+		return;
+	size_t n = MIN(text.n, f->size - 1);
+	if (n)
+		memcpy(ret, text.p, n);
+	ret[n] = '\0';
+}
+
+void state_get(const struct state_record *r, const struct state_field *fields, size_t n, void *base)
+{
+	for (const struct state_field *f = fields; f < fields + n; f++) {
+		void *p = (char *)base + f->offset;
+		uint64_t value;
+
+		switch (f->type) {
+		case STATE_U32:
+			if (get_number(r, f->name, UINT32_MAX, &value))
+				*(uint32_t *)p = (uint32_t)value;
+			break;
+		case STATE_U64:
+			if (get_number(r, f->name, UINT64_MAX, &value))
+				*(uint64_t *)p = value;
+			break;
+		case STATE_BOOL:
+			if (get_number(r, f->name, 1, &value))
+				*(bool *)p = value;
+			break;
+		case STATE_FD: *(int *)p = state_get_fd(r, f->name); break;
+		case STATE_I32: get_i32(r, f->name, p); break;
+		case STATE_TEXT: get_text(r, f, p); break;
+		case STATE_ADDR: get_addr(r, f->name, p); break;
+		}
+	}
+}
