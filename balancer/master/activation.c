@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "balancer/master/core.h"
+#include "balancer/master/fdstore.h"
 #include "balancer/master/state.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -40,7 +41,7 @@ struct activated {
 	bool used;
 	bool both_families;  /* [::]:port that takes IPv4 too */
 	struct addr bound;
-	char name[64];       /* FileDescriptorName=, the unit's name by default */
+	char name[FDSTORE_NAME_MAX]; /* FileDescriptorName=, the unit's name by default */
 };
 
 static int int_option(int fd, int level, int option)
@@ -166,8 +167,13 @@ static bool answers_at(const struct activated *s, const struct addr *wanted)
 		addr_port(wanted) == addr_port(&s->bound));
 }
 
+static bool is_stored(const struct activated *s)
+{
+	return strncmp(s->name, FDSTORE_STORED, strlen(FDSTORE_STORED)) == 0;
+}
+
 enum err activation_take(struct activation *a, const struct addr *wanted, size_t nth,
-			 struct addr *ret_bound, int *ret_fd)
+			 struct addr *ret_bound, bool *ret_stored, int *ret_fd)
 {
 	for (size_t i = 0; i < a->n; i++) {
 		struct activated *s = &a->sockets[i];
@@ -178,18 +184,27 @@ enum err activation_take(struct activation *a, const struct addr *wanted, size_t
 			return errno == EMFILE || errno == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
 		s->used = true;
 		*ret_bound = s->bound;
+		*ret_stored = is_stored(s);
 		*ret_fd = fd;
 		return ERR_OK;
 	}
 	return ERR_MISSING;
 }
 
-void activation_close_unused(struct activation *a)
+void activation_close_unused(struct master *m)
 {
+	struct activation *a = &m->activation;
 	char text[ADDR_TEXT_MAX];
 
 	for (size_t i = 0; i < a->n; i++) {
 		struct activated *s = &a->sockets[i];
+		if (s->fd >= 0 && is_stored(s)) {
+			/* The listener has its own copy; or its address has left the configuration. */
+			if (!s->used)
+				fdstore_forget(m, &s->bound);
+			fd_close(&s->fd);
+			continue;
+		}
 		if (s->used || s->fd < 0)
 			continue;
 		log_warn("socket \"%s\" from the service manager, %s, is no address of listen: "

@@ -3,6 +3,7 @@
 #ifndef DROVER_MASTER_ACTIVATION_H
 #define DROVER_MASTER_ACTIVATION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/addr.h"
@@ -24,15 +25,15 @@ struct activation {
  * process.  One that is no listening stream socket: ERR_SYNTAX, logged. */
 MUST_CHECK enum err activation_start(struct master *m);
 
-/* Gives a duplicate of the `nth` socket that answers at `wanted`, and the address that
- * it is bound to.  ERR_MISSING: there are no more; ERR_FD_LIMIT, ERR_SYS. */
+/* Gives a duplicate of the `nth` socket that answers at `wanted`, the address that it is
+ * bound to, and whether it is one of ours that was stored (fdstore.h).  ERR_MISSING: there are no more; ERR_FD_LIMIT, ERR_SYS. */
 MUST_CHECK enum err activation_take(struct activation *a, const struct addr *wanted, size_t nth,
-				    struct addr *ret_bound, int *ret_fd);
+				    struct addr *ret_bound, bool *ret_stored, int *ret_fd);
 
 /* Warns of those that no address of the configuration asked for, and closes them.
  * The others stay: an address that leaves the configuration may come back, and nobody
  * else could open it, since the service manager has it too. */
-void activation_close_unused(struct activation *a);
+void activation_close_unused(struct master *m);
 
 /* For an upgrade: a record of each, and back. */
 void activation_save(const struct activation *a, struct state_out *o);

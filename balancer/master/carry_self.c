@@ -182,6 +182,7 @@ enum err carry_load_sink(struct carry_in *c, const struct state_record *r)
 static const struct state_field supervisor_fields[] = {
 	STATE_FIELD(struct supervisor, FD, fd),
 	STATE_FIELD(struct supervisor, U64, reload_us),
+	STATE_FIELD(struct supervisor, U32, store),
 	STATE_FIELD(struct supervisor, U64, watchdog_ms),
 	STATE_FIELD(struct supervisor, BOOL, complained),
 	STATE_FIELD(struct supervisor, TEXT, status),

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "balancer/master/core.h"
+#include "balancer/master/fdstore.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -107,13 +108,14 @@ static enum err add_socket(struct master *m, struct listener *l)
 static enum err add_inherited(struct master *m, struct listener *l)
 {
 	struct addr bound;
+	bool stored;
 	int fd;
 
 	for (;;) {
 		enum err e = make_room(m, l);
 		if (e)
 			return e;
-		e = activation_take(&m->activation, &l->wanted, l->n_fds, &bound, &fd);
+		e = activation_take(&m->activation, &l->wanted, l->n_fds, &bound, &stored, &fd);
 		if (e == ERR_MISSING)
 			return ERR_OK;
 		if (e) {
@@ -122,7 +124,10 @@ static enum err add_inherited(struct master *m, struct listener *l)
 		}
 		l->fds[l->n_fds++] = fd;
 		l->actual = bound;
-		l->inherited = true;
+		if (stored)
+			l->n_stored = l->n_fds;
+		else
+			l->inherited = true;
 	}
 }
 
@@ -141,6 +146,8 @@ static enum err open_first(struct master *m, struct listener *l)
 
 	if (e || l->inherited)
 		return e;
+	if (l->n_stored)
+		return ERR_OK;
 	if (tcp && addr_port(&l->wanted) != 0 && !is_leaving(m, &l->wanted) &&
 	    fd_probe_bind(&l->wanted)) {
 		complain(m, &l->wanted, errno);
@@ -194,6 +201,7 @@ void listeners_commit(struct master *m)
 		if (l->n_committed == 0 && l->n_fds > 0)
 			log_notice("listening on %s%s", addr_format(&l->actual, text),
 				   l->inherited ? ", from the service manager" : "");
+		fdstore_keep(m, l, MAX(l->n_committed, l->n_stored));
 		l->n_committed = l->n_fds;
 	}
 }
@@ -241,6 +249,8 @@ void listeners_leave(struct master *m, const struct config *cfg)
 		char text[ADDR_TEXT_MAX];
 		if (l->n_fds == 0 || named_by(cfg, l))
 			continue;
+		if (cfg) /* at its end drover may be about to be started anew */
+			fdstore_forget(m, &l->actual);
 		if (l->n_committed)
 			log_notice("no longer listening on %s", addr_format(&l->actual, text));
 		close_sockets(m, l, 0);

@@ -22,6 +22,7 @@ struct listener {
 	int *fds;             /* TCP: one per balancer, SO_REUSEPORT; Unix: one; else as inherited */
 	bool inherited;       /* from the service manager (activation.c), whose they stay */
 	size_t n_fds;
+	size_t n_stored;      /* the first ones came from the descriptor store (fdstore.c) */
 	size_t n_committed;   /* the first ones are in force; the rest may be undone */
 	unsigned users;       /* generations whose balancers may still accept here */
 	int warden_note;      /* the warden's note of a Unix socket's file, or -1 */

@@ -28,6 +28,7 @@
 #include "balancer/master/balancer_proc.h"
 #include "balancer/master/carry.h"
 #include "balancer/master/core.h"
+#include "balancer/master/fdstore.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
 #include "balancer/master/outlet.h"
@@ -173,6 +174,7 @@ static enum err start(struct master *m)
 		e = make_base(m);
 	if (!e) {
 		supervisor_start(m);
+		fdstore_start(m);
 		upgrade_init(m);
 		e = open_logs(m);
 	}

@@ -49,7 +49,7 @@ enum err reload_boot(struct master *m, struct config *cfg)
 		e = open_all(m, cfg);
 	if (e)
 		return e;
-	activation_close_unused(&m->activation);
+	activation_close_unused(m);
 	apps_release(m, m->config);
 	e = apps_boot(m);
 	return e ? e : generation_start(m, m->config, NULL, &m->loading);

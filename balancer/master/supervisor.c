@@ -129,11 +129,25 @@ static void put_status(const struct master *m, char *out, size_t size)
 
 /* ---- telling ------------------------------------------------------------ */
 
-/* One datagram.  False: not delivered; whatever it was about is told again later. */
-static bool tell(struct supervisor *s, const char *text)
+/* One datagram, `fd` (-1: none) along with it.  False: not delivered; whatever it was about
+ * is told again later. */
+static bool tell_with(struct supervisor *s, const char *text, int fd)
 {
-	ssize_t n = sendto(s->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL,
-			   (const struct sockaddr *)&s->to, s->to_len);
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)text, strlen(text) };
+	struct msghdr msg = { .msg_name = &s->to, .msg_namelen = s->to_len, .msg_iov = &iov,
+			      .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	ssize_t n = sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n < 0 && errno != EAGAIN && errno != ENOBUFS && !s->complained) {
 		s->complained = true;
@@ -141,6 +155,17 @@ static bool tell(struct supervisor *s, const char *text)
 			 strerror(errno));
 	}
 	return n >= 0;
+}
+
+static bool tell(struct supervisor *s, const char *text)
+{
+	return tell_with(s, text, -1);
+}
+
+void supervisor_tell(struct master *m, const char *text, int fd)
+{
+	if (m->supervisor.fd >= 0)
+		(void)!tell_with(&m->supervisor, text, fd);
 }
 
 static void tell_status(struct master *m, const char *lines)

@@ -25,6 +25,7 @@ struct supervisor {
 	socklen_t to_len;
 	enum supervisor_word said;
 	uint64_t reload_us;       /* a SIGHUP that it has not been told of; 0: none */
+	uint32_t store;           /* descriptors that it keeps for us; 0: none (fdstore.c) */
 	uint64_t watchdog_ms;     /* between two signs of life; 0: none wanted */
 	bool complained;          /* that it cannot be reached */
 	char status[256];         /* the latest that it knows */
@@ -38,6 +39,9 @@ void supervisor_start(struct master *m);
 /* The same after an exec: `m->supervisor` is as it was. */
 void supervisor_resume(struct master *m);
 void supervisor_fini(struct supervisor *s);
+
+/* Tells it `text`, lines of KEY=value; `fd` (-1: none, borrowed) rides along. */
+void supervisor_tell(struct master *m, const char *text, int fd);
 
 /* A SIGHUP has come; what it leads to follows. */
 void supervisor_on_reload(struct master *m);

@@ -121,13 +121,13 @@ class Drover:
 		env.update(extra or {})
 		return env
 
-	def launch(self, args=None, env=None, wrapper=(), log=None):
+	def launch(self, args=None, env=None, wrapper=(), log=None, pass_fds=()):
 		"""Starts the program and waits for nothing."""
 		args = ['run', '-c', self.config_file] if args is None else args
 		with open(self.out_file, 'ab') as out, open(log or self.log_file, 'ab') as err:
 			self.process = subprocess.Popen([*wrapper, DROVER, *args], stdin=subprocess.DEVNULL, stdout=out,
 							stderr=err, cwd=self.dir, env=self.environment(env),
-							start_new_session=True)
+							start_new_session=True, pass_fds=pass_fds)
 		self.ended = False
 		return self
 

@@ -5,7 +5,7 @@ LISTEN_FDS does, and becomes the command:
 
 	manager.py NAME=KIND:PLACE... -- COMMAND...
 
-KIND: tcp, tcp6 (IPv6 alone), both (IPv6 and IPv4), unix, dgram, connected, file, none (a number
+KIND: stored (PLACE is a descriptor that was inherited), tcp, tcp6 (IPv6 alone), both (IPv6 and IPv4), unix, dgram, connected, file, none (a number
 without a descriptor).  `pid=other` hands them over to somebody else, `count=TEXT` overrides LISTEN_FDS.
 """
 import os
@@ -28,9 +28,12 @@ class Notify:
 			os.chmod(path, 0o777)
 		self.environment = {'NOTIFY_SOCKET': path}
 		self.heard = []     # (time, pid, {NAME: value})
+		self.store = []     # (FDNAME, descriptor): what FDSTORE=1 brought
 
 	def close(self):
 		self.socket.close()
+		for _, fd in self.store:
+			os.close(fd)
 
 	def listen(self, seconds=0.0):
 		"""Whatever comes within that time."""
@@ -38,9 +41,17 @@ class Notify:
 		while select.select([self.socket], [], [], max(0.0, end - time.monotonic()))[0]:
 			data, control, flags, _ = self.socket.recvmsg(4096, 256)
 			assert not flags & socket.MSG_TRUNC
-			pid = int.from_bytes(control[0][2][:4], sys.byteorder)
-			lines = data.decode().rstrip('\n').split('\n')
-			self.heard.append((time.monotonic(), pid, dict(line.split('=', 1) for line in lines)))
+			by_type = {kind: value for _, kind, value in control}
+			pid = int.from_bytes(by_type[socket.SCM_CREDENTIALS][:4], sys.byteorder)
+			words = dict(line.split('=', 1) for line in data.decode().rstrip('\n').split('\n'))
+			self.heard.append((time.monotonic(), pid, words))
+			if socket.SCM_RIGHTS in by_type:
+				fd = int.from_bytes(by_type[socket.SCM_RIGHTS][:4], sys.byteorder)
+				self.store.append((words['FDNAME'], fd))
+			if words.get('FDSTOREREMOVE') == '1':
+				for name, fd in [s for s in self.store if s[0] == words['FDNAME']]:
+					os.close(fd)
+					self.store.remove((name, fd))
 		return self.heard
 
 	def said(self, name, value='1'):
@@ -59,6 +70,8 @@ class Notify:
 
 
 def make(kind, place):
+	if kind == 'stored':
+		return os.dup(int(place))
 	if kind == 'file':
 		return os.open(place, os.O_RDONLY)
 	if kind in ('unix', 'dgram') and '/' in place:

@@ -12,6 +12,7 @@ import pytest
 
 import drover as d
 import procs
+from admin import status
 from load import Steady
 from manager import Notify
 
@@ -240,6 +241,23 @@ def test_inherited_sockets_stay(drover):
 	assert drover.get().status == 200
 	drover.reload()
 	assert drover.get().status == 200
+
+
+def test_what_is_counted_goes_on(running):
+	"""Uptime, restarts, requests and workers as the admin channel shows them; it serves on, from a new monitor."""
+	victim = running.worker(0)
+	victim.kill()
+	running.wait_new_workers([victim])
+	running.wait(lambda: all(w['state'] == 'up' for w in status(running)['apps'][0]['workers']), 'all are up')
+	for _ in range(20):
+		assert running.get().status == 200
+	before = status(running)
+	upgrade(running)
+	after = status(running)
+	assert after['uptime_s'] >= before['uptime_s'] and after['requests'] >= before['requests'] >= 20
+	same = lambda s: [(w['pid'], w['instance'], w['restarts']) for w in s['apps'][0]['workers']]
+	assert same(after) == same(before) and [w['restarts'] for w in after['apps'][0]['workers']] == [1, 0]
+	assert all(w['requests'] > 0 for w in after['apps'][0]['workers'])
 
 
 # When

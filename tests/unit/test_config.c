@@ -2,6 +2,8 @@
 #include "test_config.h"
 
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "balancer/config/nearest.h"
 #include "balancer/config/utf8.h"
@@ -738,6 +740,45 @@ static void test_bundled(void **state)
 	config_free(cfg);
 }
 
+/* A config that was in force is read again from what was kept of its files, whatever has
+ * become of them. */
+static void test_kept(void **state)
+{
+	static const char text[] = "\xef\xbb\xbflisten: 8080\napps:\n  web: { command: [sh, -c, x], env_file: e.env, "
+				   "directory: gone }\n";
+	struct config_errors errors;
+
+	(void)state;
+	config_write("e.env", "COLOUR=red\n", 11);
+	assert_int_equal(mkdir("gone", 0700), 0);
+	struct config *a = config_good(text, NULL);
+	assert_int_equal(a->sources.n, 2);
+	struct config *same = config_good(text, NULL);
+	assert_true(config_same_sources(a, same));
+	config_free(same);
+	config_write("e.env", "COLOUR=blue\n", 12);
+	struct config *other = config_good(text, NULL);
+	assert_false(config_same_sources(a, other));
+	config_free(other);
+
+	assert_int_equal(unlink("e.env") | unlink("t.yaml") | rmdir("gone"), 0);
+	struct config *b = config_load_kept("t.yaml", a->directory, NULL, &a->sources, &errors);
+	assert_non_null(b);
+	assert_string_equal(b->apps[0].env[0], "COLOUR=red");
+	assert_string_equal(b->apps[0].directory, a->apps[0].directory);
+	assert_string_equal(b->name, "t");
+	assert_true(config_same_sources(a, b));
+	config_errors_fini(&errors);
+
+	a->sources.n = 1; /* the env_file's bytes are not there */
+	assert_null(config_load_kept("t.yaml", a->directory, NULL, &a->sources, &errors));
+	assert_non_null(strstr(errors.text, "it is not among what was kept"));
+	config_errors_fini(&errors);
+	a->sources.n = 2;
+	config_free(a);
+	config_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -748,7 +789,7 @@ int main(void)
 		cmocka_unit_test(test_aliases), cmocka_unit_test(test_env_file),
 		cmocka_unit_test(test_names),   cmocka_unit_test(test_directory),
 		cmocka_unit_test(test_no_file), cmocka_unit_test(test_overrides),
-		cmocka_unit_test(test_bundled),
+		cmocka_unit_test(test_bundled), cmocka_unit_test(test_kept),
 	};
 
 	return cmocka_run_group_tests(tests, config_setup, config_teardown);

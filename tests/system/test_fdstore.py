@@ -1,0 +1,80 @@
+"""The service manager's descriptor store: listening sockets outlive drover."""
+import os
+import socket
+import sys
+
+import pytest
+
+import drover as d
+import procs
+from manager import Notify
+
+MANAGER = [sys.executable, os.path.join(d.ROOT, 'tests/system/manager.py')]
+
+
+@pytest.fixture
+def notify(drover):
+	n = Notify(drover.path('notify'))
+	drover.cleanups.append(n.close)
+	return n
+
+
+def start(drover, notify, config=None, room='16'):
+	"""As systemd does with FileDescriptorStoreMax=: what is stored comes along."""
+	wrapper = [*MANAGER, *(f'{name}=stored:{fd}' for name, fd in notify.store), '--'] if notify.store else ()
+	drover.start(config or drover.config(balancers=2), env={**notify.environment, 'FDSTORE': room}, wrapper=wrapper,
+		     pass_fds=[fd for _, fd in notify.store])
+
+
+def test_who_connects_between_two_starts_is_served(drover, notify):
+	start(drover, notify)
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'both sockets are stored')
+	name = f'drover-listen-127.0.0.1_{drover.port}'
+	assert [n for n, _ in notify.store] == [name, name]
+	assert not any(k.startswith('FDSTORE') for w in drover.workers() for k in procs.environment(w.pid))
+	drover.stop()
+	waiting = [drover.connect() for _ in range(8)]  # nobody runs: their handshakes are the kernel's
+	for c in waiting:
+		c.request(target='/instance')
+	start(drover, notify)
+	for c in waiting:
+		assert c.reply().status == 200
+	assert len(notify.listen() and notify.store) == 2, 'what came from the store is not stored again'
+	assert 'no address of listen' not in drover.log()
+
+
+def test_more_balancers_than_were_stored(drover, notify):
+	start(drover, notify, drover.config(balancers=1))
+	drover.wait(lambda: notify.listen() and len(notify.store) == 1, 'its socket is stored')
+	drover.stop()
+	start(drover, notify, drover.config(balancers=3))
+	drover.wait(lambda: notify.listen() and len(notify.store) == 3, 'the new ones are stored too')
+	for _ in range(30):
+		assert drover.get().status == 200
+
+
+def test_an_address_that_leaves_is_forgotten(drover, notify):
+	other = procs.free_port()
+	both = drover.config(listen=[f'127.0.0.1:{drover.port}', f'127.0.0.1:{other}'])
+	start(drover, notify, both)
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'both addresses are stored')
+	drover.descriptors_kept = False
+	drover.reload(drover.config())
+	drover.wait(lambda: notify.listen() and len(notify.store) == 1, 'one is forgotten')
+	with pytest.raises(ConnectionRefusedError):
+		socket.create_connection(('127.0.0.1', other)).close()
+
+
+def test_a_stored_address_that_nobody_wants(drover, notify):
+	other = procs.free_port()
+	start(drover, notify, drover.config(listen=[f'127.0.0.1:{drover.port}', f'127.0.0.1:{other}']))
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'both addresses are stored')
+	drover.stop()
+	start(drover, notify, drover.config())
+	drover.wait(lambda: notify.listen() and len(notify.store) == 1, 'one is forgotten')
+
+
+def test_without_a_store_nothing_is_sent(drover, notify):
+	start(drover, notify, room='0')
+	drover.wait(lambda: notify.said('READY'), 'READY=1')
+	assert not notify.store
