@@ -54,6 +54,11 @@ MUST_CHECK enum err fd_shared_segment(const char *name, size_t bytes, int *ret_f
  * ERR_FD_LIMIT. */
 MUST_CHECK enum err fd_sealed(const char *name, const void *data, size_t n, int *ret_fd);
 
+/* Whether none of the last `n` bytes that were sent on a TCP socket has reached the
+ * peer's kernel.  Where the peer's FIN has come and no reset, its FIN then left before
+ * they came, and no program there can have read them.  False where that cannot be told. */
+bool fd_tcp_unheard(int fd, size_t n);
+
 /* Closes every descriptor >= 3 but the `n` ones in `keep` (in any order). */
 void fd_close_all_but(const int *keep, size_t n);
 

@@ -12,6 +12,9 @@ const struct http_rule_info http_rule_table[HTTP_RULE_MAX] = {
 #undef RULE
 };
 
+/* A longer Keep-Alive: timeout= is nonsense, or as good as none. */
+#define IDLE_MAX_S (7 * 24 * 3600)
+
 /* One Connection option costs a walk over the fields. */
 #define CONNECTION_OPTIONS_MAX 64
 
@@ -80,6 +83,26 @@ static void read_te(struct http_head *h, struct slice value)
 		h->takes_trailers |= slice_ieq(item, SLICE("trailers"));
 }
 
+/* "timeout=5, max=100": no RFC says what it means, RFC 2068 19.7.1.1 named it; Node and
+ * Apache send it, and mean it.  What is no number counts as not said; no time at all is
+ * the end of the connection. */
+static void read_keep_alive(struct http_head *h, struct facts *facts, struct slice value)
+{
+	const struct slice name = SLICE("timeout=");
+	struct slice item;
+	uint64_t s;
+
+	while (slice_next_item(&value, &item)) {
+		if (!slice_istarts(item, name) ||
+		    slice_to_u64((struct slice){ item.p + name.n, item.n - name.n }, IDLE_MAX_S, &s))
+			continue;
+		if (s == 0)
+			facts->close = true;
+		else if (h->idle_s == 0 || s < h->idle_s)
+			h->idle_s = (uint32_t)s;
+	}
+}
+
 /* RFC 9110 7.8: token ["/" token]. */
 static bool is_protocol(struct slice s)
 {
@@ -124,6 +147,7 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 	bool has_connection = false;
 
 	h->takes_trailers = h->names_fields = false;
+	h->idle_s = 0;
 	for (uint32_t i = 0; i < h->n_fields; i++) {
 		struct http_field *f = &h->fields[i];
 		f->drop = http_field_table[f->id].flags & HTTP_FF_HOP;
@@ -148,6 +172,10 @@ static enum http_rule read_fields(struct http_head *h, struct facts *facts, bool
 			read_expect(facts, f->value);
 			break;
 		case HTTP_F_CONNECTION: has_connection = true; break;
+		case HTTP_F_KEEP_ALIVE:
+			if (!is_request)
+				read_keep_alive(h, facts, f->value);
+			break;
 		default: break;
 		}
 	}

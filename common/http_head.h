@@ -93,6 +93,8 @@ struct http_head {
 	bool has_length; /* a Content-Length field is present (HEAD and 304 replies keep theirs) */
 	uint64_t length; /* its value */
 	bool keep_alive; /* the sender's side allows another message (RFC 9112 9.3) */
+	uint32_t idle_s; /* reply: the sender ends an idle connection after so many seconds
+			  * (Keep-Alive: timeout=N); 0: it does not say */
 	bool upgrade;    /* Connection: upgrade, and an Upgrade field that names anything but
 				  * another HTTP: a request may become a tunnel */
 	bool expect_continue; /* Expect: 100-continue, and a body is announced */

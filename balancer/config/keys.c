@@ -119,9 +119,10 @@ static const struct key connections_rows[] = {
 	{ "idle", VALUE_COUNT, AT(idle_connections), "256", 0, 65535,
 	  .help = "Idle connections that each balancer keeps open to each worker." },
 	{ "idle_timeout", VALUE_MS, AT(idle_connection_ms), "4s", 10, DAY,
-	  .help = "An idle connection is closed after this time. Keep it below the keep-alive "
-		  "timeout of the app (Node: 5s), so that a request never meets a closing "
-		  "connection." },
+	  .help = "An idle connection is closed after this time, so that a request never meets one "
+		  "that the app is closing. An app that says in its replies how long it keeps one "
+		  "(`Keep-Alive: timeout=5`, as Node does) is believed instead: closed is then a "
+		  "second before that. For others keep it below their keep-alive timeout." },
 };
 
 static const struct key_table connections_keys = {

@@ -42,6 +42,8 @@ struct worker_ref {
 	uint32_t state;            /* enum worker_state */
 	struct app_state *app;     /* NULL: of an app that this generation does not know */
 	struct list idle;          /* pooled connections, most recently used first */
+	struct deadline_class pool_idle; /* of them */
+	bool idle_told;            /* it has said how long they may be idle */
 	uint32_t n_idle;
 	uint32_t n_fresh;          /* connections opened a moment ago that have not answered yet */
 	uint32_t reply_us;         /* smoothed time from a request to its reply's head; 0: unknown */
@@ -65,7 +67,6 @@ struct app_state {
 	bool coming;               /* the master expects a worker soon */
 	struct list queue;         /* requests waiting for a worker, oldest first */
 	uint32_t n_queued;
-	struct deadline_class pool_idle; /* pooled connections to its workers */
 };
 
 struct listener {

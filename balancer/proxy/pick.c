@@ -30,6 +30,7 @@ enum err pick_start(struct proxy *p)
 		list_init(&p->workers[i].idle);
 		list_init(&p->workers[i].waiting);
 		list_init(&p->workers[i].stirred);
+		deadline_class_init(&p->workers[i].pool_idle, 0, upstream_on_pool_timeout);
 	}
 	for (size_t i = 0; i < p->config->n_apps; i++) {
 		struct app_state *a = &p->apps[i];
@@ -37,8 +38,6 @@ enum err pick_start(struct proxy *p)
 		a->up = mem_must_alloc(ROSTER_SLOTS * sizeof(*a->up));
 		a->last_slot = ROSTER_SLOTS;
 		list_init(&a->queue);
-		deadline_class_init(&a->pool_idle, a->cfg->idle_connection_ms,
-				    upstream_on_pool_timeout);
 	}
 	return pick_follow_roster(p) ? ERR_OK : ERR_PROTOCOL;
 }
@@ -79,6 +78,8 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 		w->suspect_ms = 0;
 		w->app = find_app(p, now->app_id);
 		w->served = 0;
+		w->idle_told = false;
+		w->pool_idle.length_us = w->app ? w->app->cfg->idle_connection_ms * 1000 : 0;
 	}
 	w->state = now->state;
 	w->up_since_us = now->up_since_us;
@@ -195,6 +196,20 @@ void pick_suspect(struct proxy *p, uint16_t slot, uint64_t epoch)
 		return; /* others of the same burst; counted once */
 	w->suspect_ms = w->suspect_ms ? MIN(w->suspect_ms * 2, SUSPECT_MAX_MS) : SUSPECT_MIN_MS;
 	w->suspect_until_us = now + w->suspect_ms * 1000ull;
+}
+
+/* A second before the worker would close them, or half of a shorter time: a request must
+ * not meet its FIN.  Of several times that it names the shortest counts. */
+void pick_note_idle(struct proxy *p, uint16_t slot, uint64_t epoch, uint32_t idle_s)
+{
+	struct worker_ref *w = &p->workers[slot];
+	uint64_t length_us = idle_s > 1 ? (idle_s - 1) * 1000000ull : 500000;
+	if (w->epoch != epoch || (w->idle_told && length_us >= w->pool_idle.length_us))
+		return;
+	if (length_us < w->pool_idle.length_us)
+		pool_flush(p, w); /* what waits longer would stand in front of what waits less */
+	w->idle_told = true;
+	w->pool_idle.length_us = length_us;
 }
 
 void pick_answered(struct proxy *p, uint16_t slot)

@@ -35,4 +35,7 @@ void pick_suspect(struct proxy *p, uint16_t slot, uint64_t epoch);
 /* A worker has answered a request: it is trusted, and a little warmer. */
 void pick_answered(struct proxy *p, uint16_t slot);
 
+/* It has said that it ends an idle connection after `idle_s` seconds, at least 1. */
+void pick_note_idle(struct proxy *p, uint16_t slot, uint64_t epoch, uint32_t idle_s);
+
 #endif

@@ -86,8 +86,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	watch_clients(p);
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
 		deadline_sweep(classes[i], p);
-	for (size_t i = 0; i < p->config->n_apps; i++)
-		deadline_sweep(&p->apps[i].pool_idle, p);
+	for (size_t i = 0; i < ROSTER_SLOTS; i++)
+		deadline_sweep(&p->workers[i].pool_idle, p);
 	pacing_look(p);
 	queue_sweep(p);
 	channel_owed_ack(p);

@@ -14,8 +14,9 @@
  *   the one that ends a reply in its middle.
  *
  * What makes a second send safe: no byte of the reply has come, and either nothing
- * was sent, or the method is idempotent (RFC 9110 9.2.2) and `head` still holds all
- * that was read of the request.
+ * was sent, or `head` still holds all that was read of the request and the method is
+ * idempotent (RFC 9110 9.2.2) or the worker cannot have read it: it had closed the
+ * connection before any of it came (fd_tcp_unheard()).
  */
 #include "balancer/proxy/request.h"
 
@@ -29,6 +30,7 @@
 #include "balancer/proxy/route.h"
 #include "balancer/proxy/tunnel.h"
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/http_parse.h"
 #include "common/mem.h"
 
@@ -563,6 +565,8 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 		stream_pass_trailers(&r->to_client, &p->blocks);
 	pick_answered(p, r->upstream->slot);
 	upstream_answered(r->upstream, h->keep_alive);
+	if (h->idle_s)
+		pick_note_idle(p, r->upstream->slot, r->upstream->epoch, h->idle_s);
 
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	rewrite_reply(r, h, &o);
@@ -686,6 +690,9 @@ void request_on_upstream_end(struct request *r, enum err why)
 		return;
 	}
 	if (r->state != REQ_REPLY) {
+		r->unheard = why == ERR_CLOSED && r->body_held && !r->upstream->got_any &&
+			     fd_tcp_unheard(r->upstream->conn.fd,
+					    block_used(r->head) - r->upstream->conn.out.bytes);
 		attempt_failed(r, r->upstream->sent_any ? OUTCOME_WORKER_BROKE
 							: OUTCOME_CONNECT_FAILED);
 		return;
@@ -748,8 +755,9 @@ static void attempt_failed(struct request *r, enum outcome why)
 
 	bool again = unanswered && !got;
 	if (again && sent)
-		again = r->idempotent && r->body_held && r->resends < RESENDS_MAX &&
-			take_retry_token(p);
+		again = (r->idempotent || r->unheard) && r->body_held &&
+			r->resends < RESENDS_MAX && take_retry_token(p);
+	r->unheard = false;
 	if (!again) {
 		answer_self(r, why, HTTP_RULE_NONE);
 		return;

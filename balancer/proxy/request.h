@@ -52,6 +52,7 @@ struct request {
 	bool keep_alive;            /* the client allows another request after this one */
 	bool upgrade;               /* may become a tunnel */
 	bool close;                 /* the client connection ends after the reply */
+	bool unheard;               /* the worker had closed its connection before it came */
 	bool body_held;             /* every body byte read so far is in `head`: it can be sent again */
 	bool fresh_only;            /* no pooled connection for the next try */
 	bool pausing_reply;         /* the worker is not read until the client has taken what we hold */

@@ -23,14 +23,16 @@ static struct worker_ref *worker_of(struct upstream *up)
 /* Gives up the pooled connection that has idled longest.  False: there is none. */
 static bool pool_shed(struct proxy *p)
 {
-	for (size_t i = 0; i < p->config->n_apps; i++) {
-		struct list *first = list_first(&p->apps[i].pool_idle.waiting);
-		if (first) {
-			upstream_close(container_of(first, struct upstream, deadline.link));
-			return true;
-		}
+	struct upstream *longest = NULL;
+	for (size_t i = 0; i < ROSTER_SLOTS; i++) {
+		struct list *first = list_first(&p->workers[i].pool_idle.waiting);
+		struct upstream *up = first ? container_of(first, struct upstream, deadline.link) : NULL;
+		if (up && (!longest || up->deadline.due_us < longest->deadline.due_us))
+			longest = up;
 	}
-	return false;
+	if (longest)
+		upstream_close(longest);
+	return longest != NULL;
 }
 
 enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
@@ -120,7 +122,8 @@ struct upstream *upstream_from_pool(struct proxy *p, uint16_t slot, bool sure)
 	struct list *first;
 	while ((first = list_first(&w->idle))) {
 		struct upstream *up = list_entry(first, struct upstream, idle);
-		if (sure && went_stale(up)) {
+		bool over = deadline_running(&up->deadline) && up->deadline.due_us <= clock_now_us();
+		if (over || (sure && went_stale(up))) {
 			upstream_close(up);
 			continue;
 		}
@@ -198,7 +201,7 @@ void upstream_release(struct upstream *up, bool reusable)
 	upstream_read_on(up);
 	list_push_front(&w->idle, &up->idle);
 	w->n_idle++;
-	deadline_start(&up->deadline, &w->app->pool_idle);
+	deadline_start(&up->deadline, &w->pool_idle);
 	pacing_stir(p, w);
 }
 

@@ -425,6 +425,87 @@ static void test_connect_never_meets_itself(void **state)
 	assert_int_equal(met, 0);
 }
 
+/* ---- what the peer can have read ---- */
+
+static void join(int *ret_client, int *ret_server)
+{
+	struct addr a = addr_ipv4_loopback(0);
+	int listener = -1;
+	bool done;
+
+	assert_int_equal(fd_listen(&a, false, 8, 0, &listener), ERR_OK);
+	a.len = sizeof(a.in);
+	assert_int_equal(getsockname(listener, &a.sa, &a.len), 0);
+	assert_int_equal(fd_connect(&a, ret_client, &done), ERR_OK);
+	struct pollfd p = { .fd = listener, .events = POLLIN };
+	assert_int_equal(poll(&p, 1, 2000), 1);
+	*ret_server = accept(listener, NULL, NULL);
+	assert_true(*ret_server >= 0);
+	assert_int_equal(fd_set_nonblock(*ret_client, false), ERR_OK);
+	fd_close(&listener);
+}
+
+/* One request and its answer, so that the counters do not begin at nothing. */
+static void exchange(int client, int server)
+{
+	char bytes[16];
+
+	assert_int_equal(send(client, "before", 6, 0), 6);
+	assert_int_equal(recv(server, bytes, 6, MSG_WAITALL), 6);
+	assert_int_equal(send(server, "answer", 6, 0), 6);
+	assert_int_equal(recv(client, bytes, 6, MSG_WAITALL), 6);
+}
+
+static void test_unheard(void **state)
+{
+	char bytes[16];
+	int client, server;
+
+	(void)state;
+	/* Closed before it came: the FIN is read, the request never was. */
+	join(&client, &server);
+	exchange(client, server);
+	fd_close(&server);
+	assert_int_equal(send(client, "request", 7, MSG_NOSIGNAL), 7);
+	assert_int_equal(recv(client, bytes, sizeof(bytes), 0), 0);
+	assert_true(fd_tcp_unheard(client, 7));
+	assert_false(fd_tcp_unheard(client, 8));
+	assert_false(fd_tcp_unheard(client, 0));
+	fd_close(&client);
+	/* Read, and then closed: a crash in mid-request. */
+	join(&client, &server);
+	exchange(client, server);
+	assert_int_equal(send(client, "request", 7, MSG_NOSIGNAL), 7);
+	assert_int_equal(recv(server, bytes, 7, MSG_WAITALL), 7);
+	fd_close(&server);
+	assert_int_equal(recv(client, bytes, sizeof(bytes), 0), 0);
+	assert_false(fd_tcp_unheard(client, 7));
+	fd_close(&client);
+	/* Read in part: a reset, which proves nothing. */
+	join(&client, &server);
+	exchange(client, server);
+	assert_int_equal(send(client, "request", 7, MSG_NOSIGNAL), 7);
+	assert_int_equal(recv(server, bytes, 3, MSG_WAITALL), 3);
+	fd_close(&server);
+	assert_int_equal(recv(client, bytes, sizeof(bytes), 0), -1);
+	fd_close(&client);
+	/* Half of it read, the rest sent after the end. */
+	join(&client, &server);
+	exchange(client, server);
+	assert_int_equal(send(client, "req", 3, MSG_NOSIGNAL), 3);
+	assert_int_equal(recv(server, bytes, 3, MSG_WAITALL), 3);
+	fd_close(&server);
+	assert_int_equal(send(client, "uest", 4, MSG_NOSIGNAL), 4);
+	assert_int_equal(recv(client, bytes, sizeof(bytes), 0), 0);
+	assert_false(fd_tcp_unheard(client, 7));
+	fd_close(&client);
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_false(fd_tcp_unheard(pair[0], 1));
+	fd_close(&pair[0]);
+	fd_close(&pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,6 +521,7 @@ int main(void)
 		case_of(test_listen_unix),
 		case_of(test_unix_path_taken),
 		case_of(test_connect_unix_missing),
+		case_of(test_unheard),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

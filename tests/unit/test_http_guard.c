@@ -622,6 +622,47 @@ static void test_reply_framing(void **state)
 	}
 }
 
+/* Keep-Alive: timeout=N of a reply, strictly read. */
+static void test_reply_idle(void **state)
+{
+	static const struct {
+		const char *fields;
+		uint32_t idle_s;
+		bool keep;
+	} rows[] = {
+		{ "", 0, true },
+		{ "Keep-Alive: timeout=5\n", 5, true },
+		{ "Keep-Alive: timeout=5, max=100\n", 5, true },
+		{ "keep-alive: max=100,TIMEOUT=65\n", 65, true },
+		{ "Keep-Alive: timeout=7, timeout=3\n", 3, true },
+		{ "Keep-Alive: timeout=7\nKeep-Alive: timeout=9\n", 7, true },
+		{ "Keep-Alive: timeout=604800\n", 604800, true },
+		{ "Keep-Alive: timeout=604801\n", 0, true },
+		{ "Keep-Alive: timeout=18446744073709551621\n", 0, true },
+		{ "Keep-Alive: timeout=-5\n", 0, true },
+		{ "Keep-Alive: timeout=+5\n", 0, true },
+		{ "Keep-Alive: timeout= 5\n", 0, true },
+		{ "Keep-Alive: timeout=5s\n", 0, true },
+		{ "Keep-Alive: timeout=\n", 0, true },
+		{ "Keep-Alive: timeout\n", 0, true },
+		{ "Keep-Alive: 5\n", 0, true },
+		{ "Keep-Alive: xtimeout=5\n", 0, true },
+		{ "Keep-Alive: timeout=0\n", 0, false },
+		{ "Keep-Alive: timeout=5\nConnection: close\n", 5, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		memset(&head, 0xa5, sizeof(head));
+		head.status = 204;
+		head.minor = 1;
+		fill_fields(rows[i].fields);
+		check_rule(rows[i].fields, http_guard_reply(&head, HTTP_M_GET), HTTP_RULE_NONE);
+		check_row_int(rows[i].fields, head.idle_s, rows[i].idle_s);
+		check_row_int(rows[i].fields, head.keep_alive, rows[i].keep);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -640,6 +681,7 @@ int main(void)
 		cmocka_unit_test(test_connection_options),
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_reply_framing),
+		cmocka_unit_test(test_reply_idle),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
