@@ -11,7 +11,9 @@
  *                                                    GONE
  *
  * Routing stops before the signal is sent: DRAINING ends when every balancer has
- * acknowledged the roster that says so, and no request is counted any more.
+ * acknowledged the roster that says so, and no request is counted any more.  When
+ * stop.drain is over first, the roster says STOPPING, the balancers end the tunnels
+ * that are left, acknowledge, and then comes the signal.
  */
 #include "balancer/master/worker_proc.h"
 
@@ -307,6 +309,18 @@ static void start_stopping(struct worker *w)
 	master_timer(&w->ev_timer, grace_ms(w));
 }
 
+/* stop.drain is over: the balancers are to end its tunnels before it gets the signal. */
+static void end_tunnels(struct worker *w)
+{
+	struct slots *s = &w->app->m->slots;
+
+	slots_set_state(s, w->slot, WORKER_STOPPING);
+	w->version = slots_version(s);
+	w->drain_over = true;
+	w->deadline_us = master_now_us() + FOLLOW_US;
+	master_timer(&w->ev_timer, DRAIN_LOOK_MS);
+}
+
 static void check_drained(struct worker *w)
 {
 	struct master *m = w->app->m;
@@ -315,13 +329,18 @@ static void check_drained(struct worker *w)
 	/* Even with no time to drain: first nobody sends it anything any more. */
 	uint64_t until = known ? w->deadline_us : MAX(w->deadline_us, w->drain_us + FOLLOW_US);
 
-	if (known && busy == 0) {
+	if (w->drain_over) {
+		if (known || master_now_us() >= w->deadline_us)
+			start_stopping(w);
+		else
+			master_timer(&w->ev_timer, DRAIN_LOOK_MS);
+	} else if (known && busy == 0) {
 		log_info("%s drained in %.2f s", w->name, seconds_since(w->drain_us));
 		start_stopping(w);
 	} else if (master_now_us() >= until) {
 		log_warn("%s still has %u requests after stop.drain (%.1f s): stopping it", w->name,
 			 busy, (double)drain_ms(w) / 1e3);
-		start_stopping(w);
+		end_tunnels(w);
 	} else {
 		master_timer(&w->ev_timer, DRAIN_LOOK_MS);
 	}

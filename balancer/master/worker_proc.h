@@ -65,6 +65,7 @@ struct worker {
 	uint64_t started_us, up_us, drain_us;
 	uint64_t requests_before;  /* of its slot, when it came UP */
 	uint64_t deadline_us;     /* of STARTING and DRAINING; later: when SIGKILL is due */
+	bool drain_over;          /* DRAINING, and its tunnels are being ended */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
 	bool boot_looked;         /* that its start takes long has been said */

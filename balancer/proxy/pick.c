@@ -14,6 +14,7 @@
 #include "balancer/proxy/pick.h"
 
 #include "balancer/proxy/pacing.h"
+#include "balancer/proxy/tunnel.h"
 #include "balancer/proxy/upstream.h"
 #include "common/clock.h"
 #include "common/mem.h"
@@ -81,6 +82,8 @@ static void follow_slot(struct proxy *p, uint32_t slot)
 		w->idle_told = false;
 		w->pool_idle.length_us = w->app ? w->app->cfg->idle_connection_ms * 1000 : 0;
 	}
+	if (now->state == WORKER_STOPPING && w->state != WORKER_STOPPING)
+		tunnels_end(p, (uint16_t)slot); /* its time to drain is over */
 	w->state = now->state;
 	w->up_since_us = now->up_since_us;
 	if (w->state != WORKER_UP) {

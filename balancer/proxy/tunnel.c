@@ -129,3 +129,14 @@ void tunnel_on_worker_end(struct request *r, enum err why)
 	upstream_read_off(r->upstream);
 	settle(r);
 }
+
+void tunnels_end(struct proxy *p, uint16_t slot)
+{
+	if (atomic_load_explicit(&p->row->counters[COUNTER_tunnels_open], memory_order_relaxed) == 0)
+		return; /* spares the walk */
+	list_each_safe(it, &p->clients) {
+		struct request *r = list_entry(it, struct client, link)->request;
+		if (r && r->state == REQ_TUNNEL && r->upstream->slot == slot)
+			request_finish_tunnel(r);
+	}
+}

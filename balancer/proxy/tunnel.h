@@ -4,9 +4,11 @@
 #define DROVER_PROXY_TUNNEL_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/err.h"
 
+struct proxy;
 struct request;
 
 /* The worker's 101 is in proxy->reply_head; `rest` came behind it. */
@@ -19,5 +21,8 @@ void tunnel_on_client_end(struct request *r);            /* its FIN */
 void tunnel_on_worker_end(struct request *r, enum err why); /* its FIN, or broken */
 void tunnel_touch(struct request *r);                    /* restarts the idle wait */
 void tunnel_end(struct request *r);                      /* counts it out */
+
+/* The worker of `slot` is about to get its stop signal: ends all tunnels to it. */
+void tunnels_end(struct proxy *p, uint16_t slot);
 
 #endif
