@@ -3,6 +3,8 @@
  *   port     it accepts a connection.  The master sends and reads no byte.
  *   http     the same first, then a child of the master asks (probe.c).
  *   notify   it says so: nothing to do here but to wait for ready_notified().
+ *
+ * A port that accepts proves something only when the worker, or a child of it, listens there.
  */
 #include "balancer/master/ready.h"
 
@@ -11,13 +13,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "balancer/master/owner.h"
 #include "balancer/master/rundir.h"
 #include "common/base.h"
+#include "common/clock.h"
 #include "common/fd.h"
+#include "common/log.h"
 
 #define FIRST_WAIT_MS 10
 #define LONGEST_WAIT_MS 50
 #define CONNECT_MS 1000
+#define STRANGER_US 3000000
 
 static void try_again_later(struct ready *r)
 {
@@ -66,10 +72,35 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 	try_again_later(r);
 }
 
+/* Another process has the port: the worker will find that out, and end.  One that has not
+ * after a while has somebody listen for it on purpose (docker run): so it is believed. */
+static bool is_strangers(struct ready *r)
+{
+	char text[ADDR_TEXT_MAX];
+	uint64_t now = clock_now_us();
+
+	if (owner_of_listener(&r->address, r->worker) != OWNER_OTHER) {
+		r->stranger_us = 0;
+		return false;
+	}
+	if (!r->stranger_us)
+		r->stranger_us = now;
+	if (now - r->stranger_us < STRANGER_US)
+		return true;
+	log_warn("app %s: the process that listens on %s is none of the worker's (pid %d), which "
+		 "goes on all the same: taking it for the worker", r->conf->name,
+		 addr_format(&r->address, text), (int)r->worker);
+	return false;
+}
+
 /* It accepts connections: for `port` that is all. */
 static void accepted(struct ready *r)
 {
 	close_fd(r);
+	if (!addr_is_unix(&r->address) && is_strangers(r)) {
+		try_again_later(r);
+		return;
+	}
 	if (r->conf->ready_type == READY_PORT) {
 		succeed(r);
 		return;
@@ -123,11 +154,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 const struct cfg_app *conf, const struct proc_user *prober, ready_f *on_ready,
-		 void *arg)
+		 pid_t worker, const struct cfg_app *conf, const struct proc_user *prober,
+		 ready_f *on_ready, void *arg)
 {
-	*r = (struct ready){ .active = true, .base = base, .address = *address, .conf = conf,
-			     .prober = prober, .pidfd = -1, .fd = -1, .wait_ms = FIRST_WAIT_MS,
+	*r = (struct ready){ .active = true, .base = base, .address = *address, .worker = worker,
+			     .conf = conf, .prober = prober, .pidfd = -1, .fd = -1, .wait_ms = FIRST_WAIT_MS,
 			     .on_ready = on_ready, .arg = arg };
 	event_assign(&r->timer, base, -1, EV_TIMEOUT, on_timer, r);
 	event_priority_set(&r->timer, 0);
@@ -166,6 +197,9 @@ const char *ready_lack(const struct ready *r, char buf[static READY_LACK_MAX])
 
 	if (r->conf->ready_type == READY_NOTIFY)
 		snprintf(buf, READY_LACK_MAX, "no READY=1 has come over $NOTIFY_SOCKET");
+	else if (r->stranger_us)
+		snprintf(buf, READY_LACK_MAX, "%s was taken by a process that is none of the worker's",
+			 addr_format(&r->address, text));
 	else if (r->probed || r->pidfd >= 0)
 		probe_lack(r, buf);
 	else

@@ -5,6 +5,8 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "balancer/config/config.h"
 #include "balancer/master/probe.h"
@@ -16,6 +18,8 @@ struct ready {
 	bool active;
 	struct event_base *base;
 	struct addr address;
+	pid_t worker;
+	uint64_t stranger_us;       /* since when another process listens there; 0: none does */
 	const struct cfg_app *conf;
 	const struct proc_user *prober;
 	bool probed;                /* there has been a report of the HTTP probe: */
@@ -28,11 +32,12 @@ struct ready {
 	void *arg;
 };
 
-/* Calls on_ready(arg) once, from the loop, when the worker of `conf` that is to listen on
- * `address` has proved itself; never before returning.  Gives up only by ready_stop().
+/* Calls on_ready(arg) once, from the loop, when the process `worker` of `conf`, which is to
+ * listen on `address`, has proved itself; never before returning.  Gives up only by ready_stop().
  * HTTP probes run as `prober`.  Borrows base, conf and prober. */
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 const struct cfg_app *conf, const struct proc_user *prober, ready_f *on_ready, void *arg);
+		 pid_t worker, const struct cfg_app *conf, const struct proc_user *prober,
+		 ready_f *on_ready, void *arg);
 void ready_stop(struct ready *r); /* harmless when not started */
 
 /* The worker has sent READY=1; nothing to those that prove themselves in another way. */

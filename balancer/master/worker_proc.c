@@ -583,8 +583,8 @@ void worker_resume(struct worker *w)
 		event_add(&w->ev_ended, NULL);
 	}
 	if (w->phase == WS_STARTING)
-		ready_start(&w->ready, m->base, &w->address, w->release->conf, &m->balancer_user,
-			    on_ready, w);
+		ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf,
+			    &m->balancer_user, on_ready, w);
 }
 
 void worker_watch(struct worker *w)
@@ -599,7 +599,7 @@ void worker_watch(struct worker *w)
 	uint64_t timeout_ms = w->release->conf->ready_timeout_ms;
 	w->deadline_us = w->started_us + timeout_ms * 1000;
 	master_timer(&w->ev_timer, MIN(timeout_ms, BOOT_LOOK_MS));
-	ready_start(&w->ready, m->base, &w->address, w->release->conf, &m->balancer_user,
+	ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf, &m->balancer_user,
 		    on_ready, w);
 	notify_start(&w->notify, m->base, w->pid, on_notified, w);
 }

@@ -194,6 +194,23 @@ def pause_master(run, seconds):
 	return pause(run, run.d.pid, seconds)
 
 
+def steal_port(run, seconds):
+	"""Somebody else binds the ports of starting workers before they do, and listens there."""
+	run.expect.disturbed()
+	run.thief.steal(run.d.pid, float(seconds))
+
+
+def jump_clock(run, seconds):
+	"""The wall clock jumps; every wait of drover is by the monotonic one."""
+	if not run.clock:
+		return 'no libfaketime here'
+	run.clock_offset += int(seconds)
+	with open(run.clock + '.new', 'w', encoding='ascii') as f:
+		f.write(f'{run.clock_offset:+d}\n')
+	os.rename(run.clock + '.new', run.clock)
+	return None
+
+
 def reopen_logs(run):
 	if os.path.exists(run.d.access_file):
 		os.rename(run.d.access_file, run.d.access_file + '.1')
@@ -237,6 +254,8 @@ ACTIONS = {
 	'pause-worker': (pause_worker, 1, lambda rng: [fraction(rng), f'{rng.uniform(0.1, 1.0):.2f}']),
 	'pause-balancer': (pause_balancer, 1, lambda rng: [fraction(rng), f'{rng.uniform(0.1, 1.0):.2f}']),
 	'pause-master': (pause_master, 1, lambda rng: [f'{rng.uniform(0.1, 1.0):.2f}']),
+	'steal-port': (steal_port, 1, lambda rng: [f'{rng.uniform(0.2, 0.8):.2f}']),
+	'jump-clock': (jump_clock, 1, lambda rng: [str(rng.choice((-86400, -3600, -30, 30, 3600, 86400 * 400)))]),
 	'reopen-logs': (reopen_logs, 1, lambda rng: []),
 	'calm': (wait_calm, 0, lambda rng: []),
 }

@@ -26,6 +26,7 @@ class Incident:
 	port: int            # of the client's end of the connection; 0: it was not made
 	opened: float        # monotonic times: of the connection, the request and the end
 	began: float
+	sent: float          # of the last byte of the request, or of the end
 	ended: float
 	what: str            # "status 502", or what was wrong with the connection
 	status: int = 0
@@ -119,12 +120,12 @@ class Member:
 		again = method not in ('POST', 'PATCH') if again is None else again
 		if method == 'POST':
 			self.crowd.posts[name] = 0
-		began, reply = time.monotonic(), None
+		began, sent, reply = time.monotonic(), 0.0, None
 
 		def incident(what, never=False):
 			head = reply or None
 			self.hang_up_after(Incident(
-				self.kind.__name__, name, method, again, self.port, self.opened, began, time.monotonic(), str(what),
+				self.kind.__name__, name, method, again, self.port, self.opened, began, sent or time.monotonic(), time.monotonic(), str(what),
 				head.status if head else 0, int(head.get('X-Pid') or 0) if head else 0, never))
 		try:
 			c = self.connect(**options)
@@ -136,6 +137,7 @@ class Member:
 						raise
 			else:
 				c.send(request_bytes(method, target, headers, body))
+			sent = time.monotonic()
 			reply = c.head()
 			data = read(c, reply) if read else b''.join(c.body(reply, method))
 		except (OSError, WireError) as e:
@@ -281,7 +283,7 @@ def tunnel(me):
 			raise Wrong(f'more at its end: {rest[:80]!r}')
 	except (OSError, WireError, Wrong) as e:
 		late = isinstance(e, (TimeoutError, Wrong)) or 'nothing came within' in str(e)
-		me.hang_up_after(Incident('tunnel', name, 'TUNNEL', False, me.port, me.opened, began, time.monotonic(),
+		me.hang_up_after(Incident('tunnel', name, 'TUNNEL', False, me.port, me.opened, began, began, time.monotonic(),
 					  f'{type(e).__name__}: {e}, after {sent} lines', 101, int(reply.get('X-Pid')), late))
 	me.hang_up()
 

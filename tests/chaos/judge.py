@@ -15,6 +15,7 @@ class Blows:
 		self.ports = []        # (time, clients' ports that a killed balancer held)
 		self.workers = {}      # pid: time of its kill
 		self.changes = []      # times from which on workers may be drained
+		self.stopped = None    # time of the SIGTERM
 
 	def port_lost(self, port, opened, ended):
 		return any(port in ports and opened <= when <= ended for when, ports in self.ports)
@@ -37,6 +38,8 @@ def deliveries(folder):
 def excuse(i, blows, got, drain):
 	"""Why the incident was to be expected, or None.  `got`: pids of the workers that it was
 	delivered to; `drain`: seconds of stop.drain."""
+	if blows.stopped and not i.status and blows.stopped < i.sent:
+		return 'drover was asked to stop before it had the whole request'
 	if i.never:
 		return None
 	if not i.status and blows.port_lost(i.port, i.opened, i.ended):

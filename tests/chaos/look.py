@@ -2,12 +2,13 @@
 has its descriptor."""
 import os
 import re
+import socket
 import struct
 from collections import namedtuple
 
 import procs
 
-Slot = namedtuple('Slot', 'pid app release instance state')
+Slot = namedtuple('Slot', 'pid app release instance state port')
 
 HEADER = struct.Struct('=QQII')
 APPS, APP_BYTES = 64, 80
@@ -32,9 +33,11 @@ def roster(master):
 		return None
 	found = []
 	for n in range(n_slots):
-		_, _, _, pid, app, release, instance, _, state = SLOT.unpack_from(data, HEADER.size + APPS * APP_BYTES + n * SLOT_BYTES)
+		at = HEADER.size + APPS * APP_BYTES + n * SLOT_BYTES
+		_, _, _, pid, app, release, instance, _, state = SLOT.unpack_from(data, at)
+		family, port = struct.unpack_from('=H', data, at + SLOT.size)[0], struct.unpack_from('>H', data, at + SLOT.size + 2)[0]
 		if STATES[state] != 'EMPTY':
-			found.append(Slot(pid, app, release, instance, STATES[state]))
+			found.append(Slot(pid, app, release, instance, STATES[state], port if family == socket.AF_INET else 0))
 	return found
 
 

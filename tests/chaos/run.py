@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from signal import SIGHUP
+from signal import SIGHUP, SIGTERM
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), 'system'), HERE]
@@ -22,12 +22,15 @@ import look  # noqa: E402
 import procs  # noqa: E402
 from actions import plan_of  # noqa: E402, F401
 from clients import KINDS, Crowd  # noqa: E402
-from drover import Drover  # noqa: E402
+from drover import SANITIZED, Drover  # noqa: E402
 from procs import wait_until  # noqa: E402
+from thief import Thief  # noqa: E402
 
 CALM_SECONDS = 30.0     # in which drover comes to what is expected
 SURE_SECONDS = 0.7
 DRAIN_SECONDS = 6.0     # stop.drain; no request and no tunnel of ours lasts that long by itself
+# What makes a process see another wall clock.  It does not go with AddressSanitizer.
+FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
 
 # What is said of a SIGHUP once it has been looked at.
 HEARD = re.compile('SIGHUP: (configuration checked|the configuration has|nothing has changed)')
@@ -65,7 +68,11 @@ class Run:
 		self.records = self.d.path('records')
 		os.mkdir(self.records)
 		os.chmod(self.records, 0o777)
-		self.crowd, self.log_before = None, 0
+		self.crowd, self.log_before, self.thief = None, 0, Thief()
+		self.clock, self.clock_offset = None, 0
+		self.busy_end = rng.random() < 0.5
+		if os.path.exists(FAKETIME) and not SANITIZED and any(name == 'jump-clock' for _, name, _ in self.plan):
+			self.clock = self.d.path('clock')
 
 	# What actions use
 
@@ -121,8 +128,12 @@ class Run:
 		return self.summary()
 
 	def go(self):
-		config = self.whole(self.first)
-		self.d.start(config)
+		env = {}
+		if self.clock:
+			actions.jump_clock(self, 0)
+			os.chmod(self.clock, 0o644)
+			env = {'LD_PRELOAD': FAKETIME, 'FAKETIME_TIMESTAMP_FILE': self.clock, 'FAKETIME_NO_CACHE': '1', 'FAKETIME_DONT_FAKE_MONOTONIC': '1'}
+		self.d.start(self.whole(self.first), env=env)
 		self.crowd = Crowd(('127.0.0.1', self.d.port), self.seed, KINDS)
 		self.crowd.start()
 		self.began = time.monotonic()
@@ -139,6 +150,7 @@ class Run:
 		for timer in self.timers:
 			timer.join()
 		self.timers.clear()
+		self.thief.wait()
 		wrong, since = [''], [0.0]
 		# Where two things are right, what is seen may be the one that is about to go.
 		lasting = SURE_SECONDS if len(self.expect.states) > 1 else 0
@@ -196,14 +208,25 @@ class Run:
 				raise AssertionError(f'{i}\ndelivered to {got or "nobody"}, began at {i.began - self.began:.3f}, '
 						     f'ended at {i.ended - self.began:.3f}')
 			self.excused[f'{i.kind}: {why}'] += 1
+		if self.thief.got:
+			raise AssertionError(f'sent to a program that had taken the port of a worker: {self.thief.got[:3]}')
 		if faults := judge.post_faults(posts, self.crowd.posts, delivered):
 			raise AssertionError('\n'.join(faults))
 
 	def end(self):
-		"""Back to the first configuration, the clients gone: everything is as it was at the start."""
-		self.done.append(f'{time.monotonic() - self.began:7.3f} end')
+		"""Back to the first configuration, and asked to stop: under load, or without it, and then looked at closely."""
+		self.done.append(f'{time.monotonic() - self.began:7.3f} end{" under load" if self.busy_end else ""}')
 		actions.reload(self, *(f'{k}={getattr(self.first, k)}' for k in ('instances', 'balancers', 'bind')))
 		self.wait_calm()
+		if self.busy_end:
+			self.blows.stopped = time.monotonic()
+			self.d.signal(SIGTERM)
+			self.d.wait_exit()
+			self.crowd.stop()
+			self.judge_all()
+			self.d.check_ended()
+			assert self.d.process.returncode == 0, f'exit status {self.d.process.returncode}'
+			return
 		self.crowd.stop()
 		self.judge_all()
 		for kind, n in self.crowd.answered.items():

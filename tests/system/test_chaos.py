@@ -19,7 +19,7 @@ def test_seed(seed):
 
 
 def incident(**changes):
-	one = {'kind': 'any', 'id': 'a', 'method': 'GET', 'again': True, 'port': 1000, 'opened': 10.0, 'began': 11.0, 'ended': 12.0,
+	one = {'kind': 'any', 'id': 'a', 'method': 'GET', 'again': True, 'port': 1000, 'opened': 10.0, 'began': 11.0, 'sent': 11.1, 'ended': 12.0,
 	       'what': 'closed'}
 	return Incident(**{**one, **changes})
 
