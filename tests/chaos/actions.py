@@ -172,6 +172,13 @@ def kill_warden(run):
 	return pid
 
 
+def kill_monitor(run):
+	pid = one_of(run.d.monitors(), 0)
+	if pid:
+		run.kill(pid, SIGKILL)
+	return pid
+
+
 def pause(run, pid, seconds):
 	"""A process stands still for a while, and nobody may lose anything by it."""
 	if pid:
@@ -188,6 +195,10 @@ def pause_worker(run, fraction, seconds):
 
 def pause_balancer(run, fraction, seconds):
 	return pause(run, one_of(run.d.balancers(), fraction), seconds)
+
+
+def pause_monitor(run, seconds):
+	return pause(run, one_of(run.d.monitors(), 0), seconds)
 
 
 def pause_master(run, seconds):
@@ -251,6 +262,8 @@ ACTIONS = {
 	'term-worker': (term_worker, 1, lambda rng: [fraction(rng)]),
 	'kill-balancer': (kill_balancer, 3, lambda rng: [fraction(rng)]),
 	'kill-warden': (kill_warden, 1, lambda rng: []),
+	'kill-monitor': (kill_monitor, 1, lambda rng: []),
+	'pause-monitor': (pause_monitor, 1, lambda rng: [f'{rng.uniform(0.1, 1.0):.2f}']),
 	'pause-worker': (pause_worker, 1, lambda rng: [fraction(rng), f'{rng.uniform(0.1, 1.0):.2f}']),
 	'pause-balancer': (pause_balancer, 1, lambda rng: [fraction(rng), f'{rng.uniform(0.1, 1.0):.2f}']),
 	'pause-master': (pause_master, 1, lambda rng: [f'{rng.uniform(0.1, 1.0):.2f}']),

@@ -17,6 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), 'system'), HERE]
 
 import actions  # noqa: E402
+import admin  # noqa: E402
 import judge  # noqa: E402
 import look  # noqa: E402
 import procs  # noqa: E402
@@ -187,15 +188,27 @@ class Run:
 		seen = sorted((w.pid, w.instance, int(w.env['DROVER_RELEASE']), 'UP') for w in workers)
 		if told != seen:
 			return f'the roster says {told}, the process table {seen}'
+		if (shown := self.shown()) != seen:
+			return f'status shows {shown}, the process table {seen}'
 		if len(self.d.wardens()) != 1:
 			return f'wardens: {self.d.wardens()}'
-		if rest := set(children) - {w.pid for w in workers} - set(self.d.balancers()) - set(self.d.wardens()):
+		if len(self.d.monitors()) != 1:
+			return f'monitors: {self.d.monitors()}'
+		if rest := set(children) - {w.pid for w in workers} - {*self.d.balancers(), *self.d.wardens(), *self.d.monitors()}:
 			return f'other children: {[(p, procs.command_line(p)) for p in rest]}'
 		if dead := [p for p in map(int, procs.read(f'/proc/{self.d.pid}/task/{self.d.pid}/children').split()) if not procs.alive(p)]:
 			return f'children that nobody has reaped: {dead}'
 		if not all(self.d.accepts(w) for w in workers):
 			return 'not all workers accept'
 		return ''
+
+	def shown(self):
+		"""The workers that the admin channel tells of, or why it tells nothing."""
+		try:
+			return sorted((w['pid'], w['instance'], w['release'], w['state'].upper())
+				      for app in admin.status(self.d)['apps'] for w in app['workers'])
+		except (OSError, ValueError, IndexError) as e:  # its monitor was killed in between
+			return f'{type(e).__name__}: {e}'
 
 	def judge_all(self):
 		# In this order: what was answered has been recorded before.
