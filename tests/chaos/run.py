@@ -194,7 +194,10 @@ class Run:
 			return f'wardens: {self.d.wardens()}'
 		if len(self.d.monitors()) != 1:
 			return f'monitors: {self.d.monitors()}'
-		if rest := set(children) - {w.pid for w in workers} - {*self.d.balancers(), *self.d.wardens(), *self.d.monitors()}:
+		writers = [p for p in children if procs.command_line(p).startswith('drover: writer')]
+		if len(writers) > 2:  # our stdout and stderr are files
+			return f'writers: {writers}'
+		if rest := set(children) - {w.pid for w in workers} - {*self.d.balancers(), *self.d.wardens(), *self.d.monitors(), *writers}:
 			return f'other children: {[(p, procs.command_line(p)) for p in rest]}'
 		if dead := [p for p in map(int, procs.read(f'/proc/{self.d.pid}/task/{self.d.pid}/children').split()) if not procs.alive(p)]:
 			return f'children that nobody has reaped: {dead}'
@@ -207,7 +210,7 @@ class Run:
 		try:
 			return sorted((w['pid'], w['instance'], w['release'], w['state'].upper())
 				      for app in admin.status(self.d)['apps'] for w in app['workers'])
-		except (OSError, ValueError, IndexError) as e:  # its monitor was killed in between
+		except (OSError, ValueError, IndexError, TypeError) as e:  # its monitor was killed in between
 			return f'{type(e).__name__}: {e}'
 
 	def judge_all(self):
