@@ -12,6 +12,7 @@
 #define CONTRACT_RELEASE "DROVER_RELEASE"
 #define CONTRACT_CONCURRENCY "WEB_CONCURRENCY"      /* 1: no clustering inside a copy */
 #define CONTRACT_NOTIFY "NOTIFY_SOCKET"             /* READY=1 and so on are sent there: sd_notify(3) */
+#define CONTRACT_WATCHDOG "WATCHDOG_USEC"            /* there with `watchdog`: WATCHDOG=1 at least this often */
 
 /* Exit statuses of drover itself (sysexits.h where one fits). */
 enum contract_exit {

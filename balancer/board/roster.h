@@ -22,7 +22,7 @@
 
 #define ROSTER_SLOTS 1024
 #define ROSTER_APPS 64
-#define ROSTER_STAMP 0x64726f7602u /* "drov" and the layout's number */
+#define ROSTER_STAMP 0x64726f7603u /* "drov" and the layout's number */
 
 enum worker_state {
 #define WSTATE(name, text) WORKER_##name,

@@ -90,7 +90,9 @@ static void zero_row(struct tally_row *row)
 			put64(&row->refusals[side][rule], 0);
 	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
 		atomic_store_explicit(&row->workers[s].in_flight, 0, memory_order_relaxed);
+		atomic_store_explicit(&row->workers[s].timeouts, 0, memory_order_relaxed);
 		put64(&row->workers[s].requests, 0);
+		put64(&row->workers[s].replies, 0);
 	}
 }
 
@@ -122,13 +124,11 @@ void tally_retire(struct tally *t, uint32_t row)
 	atomic_store_explicit(&from->used, 0, memory_order_release);
 	for (size_t c = 0; c < COUNTER_MAX; c++)
 		if (counter_table[c].kind == COUNTER_KIND_SUM)
-			put64(&to->counters[c],
-			      get64(&to->counters[c]) + get64(&from->counters[c]));
+			put64(&to->counters[c], get64(&to->counters[c]) + get64(&from->counters[c]));
 	for (size_t side = 0; side < TALLY_SIDE_MAX; side++)
 		for (size_t rule = 0; rule < HTTP_RULE_MAX; rule++)
 			put64(&to->refusals[side][rule],
-			      get64(&to->refusals[side][rule]) +
-				      get64(&from->refusals[side][rule]));
+			      get64(&to->refusals[side][rule]) + get64(&from->refusals[side][rule]));
 	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
 		uint64_t n = get64(&from->workers[s].requests);
 		if (n)
@@ -172,6 +172,29 @@ uint64_t tally_requests(const struct tally *t, uint32_t slot)
 	for (uint32_t i = 0; i < n; i++)
 		if (row_used(&t->rows[i]))
 			sum += get64(&t->rows[i].workers[slot].requests);
+	return sum;
+}
+
+uint64_t tally_replies(const struct tally *t, uint32_t slot)
+{
+	uint64_t sum = 0;
+	uint32_t n = slot < ROSTER_SLOTS ? rows_ever_used(t) : 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += get64(&t->rows[i].workers[slot].replies);
+	return sum;
+}
+
+uint64_t tally_timeouts(const struct tally *t, uint32_t slot)
+{
+	uint64_t sum = 0;
+	uint32_t n = slot < ROSTER_SLOTS ? rows_ever_used(t) : 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += atomic_load_explicit(&t->rows[i].workers[slot].timeouts,
+						    memory_order_relaxed);
 	return sum;
 }
 

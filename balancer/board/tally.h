@@ -22,7 +22,7 @@
 #include "common/http_guard.h"
 
 #define TALLY_ROWS 256
-#define TALLY_STAMP 0x64726f7604u
+#define TALLY_STAMP 0x64726f7605u
 
 enum counter {
 #define COUNTER(name, kind, unit, help) COUNTER_##name,
@@ -44,12 +44,13 @@ enum tally_side { TALLY_CLIENTS = 0, TALLY_WORKERS, TALLY_SIDE_MAX };
 
 struct tally_worker {
 	_Atomic uint32_t in_flight; /* requests and tunnels picked for this slot, not finished */
-	_Atomic uint32_t zero;
-	_Atomic uint64_t requests;  /* sent to this slot's occupants so far */
+	_Atomic uint32_t timeouts; /* requests that its occupants kept waiting for timeouts.response */
+	_Atomic uint64_t requests; /* sent to this slot's occupants so far */
+	_Atomic uint64_t replies;  /* of them: final replies whose head came */
 };
 
 struct tally_row {
-	_Atomic uint32_t used;      /* written by the master */
+	_Atomic uint32_t used; /* written by the master */
 	_Atomic int32_t pid;
 	_Atomic uint64_t counters[COUNTER_MAX];
 	_Atomic uint64_t refusals[TALLY_SIDE_MAX][HTTP_RULE_MAX]; /* a SUM each */
@@ -59,8 +60,8 @@ struct tally_row {
 
 struct tally {
 	uint64_t stamp;
-	uint64_t seed;              /* of peers_key() */
-	_Atomic uint32_t n_rows;    /* ever used: [0, n_rows); keeps readers off the others */
+	uint64_t seed;           /* of peers_key() */
+	_Atomic uint32_t n_rows; /* ever used: [0, n_rows); keeps readers off the others */
 	struct tally_row retired;
 	struct tally_row rows[TALLY_ROWS];
 };
@@ -81,6 +82,10 @@ void tally_retire(struct tally *t, uint32_t row);
 uint64_t tally_total(const struct tally *t, enum counter c);
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot);
 uint64_t tally_requests(const struct tally *t, uint32_t slot); /* sent to its occupants so far */
+/* Both since the segment was made, and of rows that live: to be compared with earlier values.
+ * A balancer's end may take some back. */
+uint64_t tally_replies(const struct tally *t, uint32_t slot);
+uint64_t tally_timeouts(const struct tally *t, uint32_t slot);
 /* How often `rule` (a row of common/http_rules.def) refused what that side sent. */
 uint64_t tally_refusals(const struct tally *t, enum tally_side side, enum http_rule rule);
 

@@ -19,6 +19,7 @@
 
 enum cfg_bind { BIND_PORT = 0, BIND_UNIX, BIND_MAX };
 enum cfg_ready { READY_PORT = 0, READY_HTTP, READY_NOTIFY, READY_MAX };
+enum cfg_on_failure { ON_FAILURE_KEEP_OLD = 0, ON_FAILURE_MAX };
 enum cfg_balance { BALANCE_ROUND_ROBIN = 0, BALANCE_MAX };
 enum cfg_sandbox { CFG_SANDBOX_ON = 0, CFG_SANDBOX_REQUIRED, CFG_SANDBOX_OFF, CFG_SANDBOX_MAX };
 enum cfg_log_format { LOG_FORMAT_COMBINED = 0, LOG_FORMAT_JSON, LOG_FORMAT_MAX };
@@ -27,30 +28,35 @@ enum cfg_output_format { OUTPUT_PREFIXED = 0, OUTPUT_JSON, OUTPUT_FORMAT_MAX };
 
 struct cfg_listen {
 	struct addr address;
-	char *text;   /* as the log and errors name it */
+	char *text; /* as the log and errors name it */
 };
 
 struct cfg_app {
-	char *name;            /* 1-63 of [A-Za-z0-9_-] */
-	uint32_t id;           /* given by the master before any fork; same name, same id, for its whole life; 0 in a fresh config */
+	char *name;  /* 1-63 of [A-Za-z0-9_-] */
+	uint32_t id; /* given by the master before any fork; same name, same id, for its whole life; 0 in a fresh config */
 
 	/* Exactly one of command and servers. */
-	char **command;        /* NULL-terminated argv, ${PORT} ${HOST} ${INSTANCE} not yet replaced; or NULL */
+	char **command; /* NULL-terminated argv, ${PORT} ${HOST} ${INSTANCE} not yet replaced; or NULL */
 	struct addr *servers;
 	size_t n_servers;
 
-	char *directory;       /* absolute; NULL only with servers */
-	char *user;            /* or NULL: the master's user */
-	char **env;            /* "NAME=value", NULL-terminated, env_file already merged under env; ${} not yet replaced */
-	uint32_t instances;    /* auto already resolved; >= 1; n_servers where there are servers */
-	uint32_t bind;         /* enum cfg_bind */
+	char *directory; /* absolute; NULL only with servers */
+	char *user;      /* or NULL: the master's user */
+	char **env; /* "NAME=value", NULL-terminated, env_file already merged under env; ${} not yet replaced */
+	uint32_t instances; /* auto already resolved; >= 1; n_servers where there are servers */
+	uint32_t bind;      /* enum cfg_bind */
 	uint16_t port_min, port_max; /* both 0: chosen by the kernel */
 
-	uint32_t ready_type;   /* enum cfg_ready */
-	char *ready_path;      /* of READY_HTTP */
+	uint32_t ready_type; /* enum cfg_ready */
+	char *ready_path;    /* of READY_HTTP */
 	uint64_t ready_timeout_ms;
 
-	uint32_t balance;      /* enum cfg_balance */
+	char *health_path; /* or NULL: no health probes */
+	uint64_t health_interval_ms, health_timeout_ms;
+	uint32_t health_fall, health_rise; /* probes in a row */
+	uint64_t watchdog_ms;              /* longest silence of WATCHDOG=1; 0: none is expected */
+
+	uint32_t balance; /* enum cfg_balance */
 
 	int stop_signal;
 	uint64_t stop_drain_ms, stop_grace_ms;
@@ -58,10 +64,16 @@ struct cfg_app {
 	uint64_t backoff_min_ms, backoff_max_ms, restart_window_ms;
 	uint32_t restart_budget;
 
-	uint32_t idle_connections;        /* pooled, per worker and balancer */
+	uint64_t recycle_memory_bytes, recycle_age_ms; /* 0 = never */
+	uint32_t recycle_requests;
+
+	uint32_t rollout_surge;      /* >= 1 */
+	uint32_t rollout_on_failure; /* enum cfg_on_failure */
+
+	uint32_t idle_connections; /* pooled, per worker and balancer */
 	uint64_t idle_connection_ms;
 
-	uint32_t queue_limit;             /* requests waiting, per balancer */
+	uint32_t queue_limit; /* requests waiting, per balancer */
 	uint64_t queue_timeout_ms;
 
 	char *log_output;                 /* "-" stdout and stderr, a path, or NULL: nowhere */
@@ -69,9 +81,9 @@ struct cfg_app {
 };
 
 struct cfg_route {
-	char *host;      /* lower case, without port; NULL matches all. "*.example.com" matches any name below */
-	char *path;      /* prefix at a segment border ("/v1" matches /v1 and /v1/x); NULL matches all */
-	uint32_t app;    /* index into apps */
+	char *host; /* lower case, without port; NULL matches all. "*.example.com" matches any name below */
+	char *path; /* prefix at a segment border ("/v1" matches /v1 and /v1/x); NULL matches all */
+	uint32_t app; /* index into apps */
 };
 
 /* The bytes of a file that a config was read from. */
@@ -87,8 +99,8 @@ struct cfg_sources {
 };
 
 struct config {
-	char *file;              /* as named by the user; NULL when built from arguments alone */
-	char *directory;         /* absolute; relative paths in the file are relative to it */
+	char *file;      /* as named by the user; NULL when built from arguments alone */
+	char *directory; /* absolute; relative paths in the file are relative to it */
 	char *name;
 
 	struct cfg_listen *listens;
@@ -106,10 +118,10 @@ struct config {
 	uint64_t timeout_response_ms, timeout_tunnel_ms;
 
 	uint64_t limit_head_bytes, limit_body_bytes, limit_uri_bytes; /* body: 0 = none */
-	uint64_t limit_min_rate;        /* bytes per second of a head or body; 0 = none */
+	uint64_t limit_min_rate; /* bytes per second of a head or body; 0 = none */
 	uint32_t limit_headers;
-	uint32_t limit_connections;     /* open client connections, per balancer; 0 = none */
-	uint32_t limit_per_client;      /* of one address, over all balancers; 0 = none */
+	uint32_t limit_connections; /* open client connections, per balancer; 0 = none */
+	uint32_t limit_per_client;  /* of one address, over all balancers; 0 = none */
 
 	struct addr_block *trust;
 	size_t n_trust;
@@ -133,10 +145,10 @@ struct config {
 
 /* What the command line lays over the file; NULL or 0 = not given. */
 struct config_overrides {
-	const char *listen;      /* replaces the file's list */
+	const char *listen; /* replaces the file's list */
 	const char *name;
-	uint32_t instances;      /* of every app with a command */
-	char *const *command;    /* NULL-terminated; builds the only app, "app"; refused when the file has apps */
+	uint32_t instances; /* of every app with a command */
+	char *const *command; /* NULL-terminated; builds the only app, "app"; refused when the file has apps */
 	const char *worker_path; /* bundled worker: what a command's "drover-worker" stands for, and the
 	                          * command when there is neither file nor command; NULL: none found */
 };
@@ -144,7 +156,7 @@ struct config_overrides {
 /* Errors as the user reads them: "file:line:column: message", the line, a caret,
  * a suggestion; all of the file's, up to 20. */
 struct config_errors {
-	char *text;        /* printable, ends in a newline; NULL when none */
+	char *text; /* printable, ends in a newline; NULL when none */
 	size_t count;
 };
 

@@ -21,6 +21,7 @@
 
 static const char *const bind_names[] = { "port", "unix", NULL };
 static const char *const ready_names[] = { "port", "http", "notify", NULL };
+static const char *const on_failure_names[] = { "keep-old", NULL };
 static const char *const balance_names[] = { "round-robin", NULL };
 static const char *const sandbox_names[] = { "on", "required", "off", NULL };
 static const char *const format_names[] = { "combined", "json", NULL };
@@ -29,6 +30,7 @@ static const char *const level_names[] = { "error", "warn", "notice", "info", "d
 
 _Static_assert(ARRAY_LEN(bind_names) == BIND_MAX + 1, "a name per enum cfg_bind");
 _Static_assert(ARRAY_LEN(ready_names) == READY_MAX + 1, "a name per enum cfg_ready");
+_Static_assert(ARRAY_LEN(on_failure_names) == ON_FAILURE_MAX + 1, "a name per enum cfg_on_failure");
 _Static_assert(ARRAY_LEN(balance_names) == BALANCE_MAX + 1, "a name per enum cfg_balance");
 _Static_assert(ARRAY_LEN(sandbox_names) == CFG_SANDBOX_MAX + 1, "a name per enum cfg_sandbox");
 _Static_assert(ARRAY_LEN(format_names) == LOG_FORMAT_MAX + 1, "a name per enum cfg_log_format");
@@ -67,13 +69,41 @@ static const struct key ready_rows[] = {
 	  .help = "What `type: http` asks for; it may have a query." },
 	{ "timeout", VALUE_MS, AT(ready_timeout_ms), "30s", 100, HOUR,
 	  .help = "How long the proof may take; then the worker is stopped and counts as failed. "
-		  "With `EXTEND_TIMEOUT_USEC=` a worker can ask for more, up to ten times as much." },
+		  "With `EXTEND_TIMEOUT_USEC=` a worker can ask for more, up to ten times as "
+		  "much." },
 };
 
 static const struct key_table ready_keys = {
 	.title = "apps.NAME.ready",
 	.help = "When a worker that was started gets its first request.",
 	TABLE(ready_rows),
+};
+
+static const struct key health_rows[] = {
+	{ "path", VALUE_TARGET, AT(health_path), NULL, 1, 1024, .unset = "there are no health probes",
+	  .help = "Asked for with GET, for as long as the worker lives; a status from 200 to 399 "
+		  "is "
+		  "good. It may have a query." },
+	{ "interval", VALUE_MS, AT(health_interval_ms), "2s", 10, HOUR,
+	  .help = "Between two probes. A new worker is asked every 250 ms at least until it has "
+		  "passed." },
+	{ "timeout", VALUE_MS, AT(health_timeout_ms), "1s", 10, HOUR,
+	  .help = "Longest wait for the head of the answer." },
+	{ "fall", VALUE_COUNT, AT(health_fall), "3", 1, 1000,
+	  .help = "So many failed probes in a row take a worker out of the rotation. It is not "
+		  "stopped, and the last one that is left is never taken out." },
+	{ "rise", VALUE_COUNT, AT(health_rise), "2", 1, 1000,
+	  .help = "So many good ones in a row bring it back. A new worker needs as many before it "
+		  "gets its first request, within `ready.timeout`." },
+};
+
+static const struct key_table health_keys = {
+	.title = "apps.NAME.health",
+	.help = "Health probes, with `path`: of every worker and server, by a process for each. A "
+		"new "
+		"worker has to pass its first ones after it is ready, or its start has failed; a "
+		"release whose workers fall while it is being rolled out is taken back.",
+	TABLE(health_rows),
 };
 
 static const struct key stop_rows[] = {
@@ -113,6 +143,43 @@ static const struct key_table restart_keys = {
 	.title = "apps.NAME.restart",
 	.help = "What happens after a crash.",
 	TABLE(restart_rows),
+};
+
+static const struct key recycle_rows[] = {
+	{ "memory", VALUE_BYTES, AT(recycle_memory_bytes), "0", 0, 1024 * TIB,
+	  .help = "Resident memory of the worker and its descendants in its process group, looked "
+		  "at every second. What a child shares with others counts once." },
+	{ "requests", VALUE_COUNT, AT(recycle_requests), "0", 0, 4000000000,
+	  .help = "Requests that it has been given. Each worker's own number is up to a tenth "
+		  "lower, "
+		  "by chance, so that those that started together are not due together." },
+	{ "age", VALUE_MS, AT(recycle_age_ms), "0s", 0, 365 * DAY,
+	  .help = "Time since it was started; likewise up to a tenth less." },
+};
+
+static const struct key_table recycle_keys = {
+	.title = "apps.NAME.recycle",
+	.help = "Workers that are past any of these are replaced, one of an app at a time, as in a "
+		"rollout: the new one is ready before the old one is drained, and no request is "
+		"lost. 0: never.",
+	TABLE(recycle_rows),
+};
+
+static const struct key rollout_rows[] = {
+	{ "surge", VALUE_COUNT, AT(rollout_surge), "1", 1, CONFIG_WORKERS_MAX,
+	  .help = "How many processes there may be beyond `instances` while a new release replaces "
+		  "an older one. `instances` of it: all new ones start at once." },
+	{ "on_failure", VALUE_CHOICE, AT(rollout_on_failure), "keep-old", .choices = on_failure_names,
+	  .help = "When a new worker does not become ready in time, ends, or fails its health "
+		  "probes while older ones serve. `keep-old`: the new ones are removed, and the "
+		  "older release serves on." },
+};
+
+static const struct key_table rollout_keys = {
+	.title = "apps.NAME.rollout",
+	.help = "How a reload replaces the workers: a new one proves itself before an old one is "
+		"drained.",
+	TABLE(rollout_rows),
 };
 
 static const struct key connections_rows[] = {
@@ -195,10 +262,20 @@ static const struct key app_rows[] = {
 	  .help = "Where internal ports are taken from. Twice as many as instances are needed, "
 		  "since a new worker is ready before an old one goes." },
 	{ "ready", VALUE_BLOCK, 0, NULL, .sub = &ready_keys, .flags = KEY_OWN },
+	{ "health", VALUE_BLOCK, 0, NULL, .sub = &health_keys },
+	{ "watchdog", VALUE_MS, AT(watchdog_ms), "0s", 0, HOUR, .flags = KEY_OWN,
+	  .help = "With a time: once ready, a worker has to send `WATCHDOG=1` to `$NOTIFY_SOCKET` "
+		  "at "
+		  "least this often, as sd_watchdog_enabled(3) describes (`$WATCHDOG_USEC` is "
+		  "set). "
+		  "One that does not hangs: it is taken out of the rotation, stopped and replaced. "
+		  "A worker can ask for it by itself with `WATCHDOG_USEC=`. 0: none is expected." },
 	{ "balance", VALUE_CHOICE, AT(balance), "round-robin", .choices = balance_names,
 	  .help = "How a worker is chosen for a request. `round-robin`: each in turn." },
 	{ "stop", VALUE_BLOCK, 0, NULL, .sub = &stop_keys, .flags = KEY_OWN },
 	{ "restart", VALUE_BLOCK, 0, NULL, .sub = &restart_keys, .flags = KEY_OWN },
+	{ "recycle", VALUE_BLOCK, 0, NULL, .sub = &recycle_keys, .flags = KEY_OWN },
+	{ "rollout", VALUE_BLOCK, 0, NULL, .sub = &rollout_keys, .flags = KEY_OWN },
 	{ "connections", VALUE_BLOCK, 0, NULL, .sub = &connections_keys },
 	{ "queue", VALUE_BLOCK, 0, NULL, .sub = &queue_keys },
 	{ "log", VALUE_BLOCK, 0, NULL, .sub = &app_log_keys, .flags = KEY_OWN },
@@ -295,7 +372,8 @@ static const struct key limits_rows[] = {
 	{ "per_client", VALUE_COUNT, AT(limit_per_client), "0", 0, 10000000,
 	  .help = "Open connections from one address (of IPv6, one /64), counted over all "
 		  "balancers, those that are draining after a reload among them; further ones are "
-		  "reset at once. Peers named in `trust` and Unix sockets are not counted. Connections that "
+		  "reset at once. Peers named in `trust` and Unix sockets are not counted. "
+		  "Connections that "
 		  "arrive at the same moment at K balancers may be K - 1 too many. Each balancer "
 		  "counts 64Ki addresses at most; those past that are let in. 0: no limit." },
 };

@@ -20,6 +20,7 @@
 
 #define FAILED_STARTS_BELIEVED 2 /* in a row; after one more requests do not wait */
 #define PASSES 8                 /* of reconcile in one turn */
+#define RECYCLED_EARLY_US 10000000
 
 /* ---- releases ----------------------------------------------------------- */
 
@@ -216,6 +217,35 @@ void apps_retire_unknown(struct master *m)
 	}
 }
 
+/* How many others than `w` (may be NULL) are left to take requests. */
+static uint32_t others_fit(const struct app *a, const struct worker *w)
+{
+	uint32_t n = 0;
+
+	list_each(it, &a->workers) {
+		const struct worker *other = list_entry(it, struct worker, link);
+		n += other != w && worker_fit(other);
+	}
+	return n;
+}
+
+/* Those that fail their health probes are out of the rotation, unless nobody else is in it:
+ * a probe may be wrong, and an answer from a worker that is unwell is better than none. */
+static void publish_health(struct app *a)
+{
+	struct slots *s = &a->m->slots;
+	bool anybody = others_fit(a, NULL) > 0;
+
+	list_each(it, &a->workers) {
+		struct worker *w = list_entry(it, struct worker, link);
+		enum worker_state state = worker_fit(w) || !anybody ? WORKER_UP : WORKER_SICK;
+		if (w->phase != WS_UP || s->draft->slots[w->slot].state == state)
+			continue;
+		slots_set_state(s, w->slot, state);
+		w->version = slots_version(s);
+	}
+}
+
 static void publish_coming(struct app *a)
 {
 	if (a->target)
@@ -226,9 +256,13 @@ void apps_turn(struct master *m)
 {
 	/* First what is known already: a worker that is DOWN, one that is coming;
 	 * spawning takes its time. */
-	list_each(it, &m->apps)
-		if (list_entry(it, struct app, link)->dirty)
-			publish_coming(list_entry(it, struct app, link));
+	list_each(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		if (!a->dirty)
+			continue;
+		publish_health(a);
+		publish_coming(a);
+	}
 	master_publish(m);
 	balancers_tell_roster(m);
 	list_each(it, &m->apps) {
@@ -236,6 +270,7 @@ void apps_turn(struct master *m)
 		for (int pass = 0; a->dirty && pass < PASSES; pass++) {
 			a->dirty = false;
 			reconcile(a);
+			publish_health(a);
 			publish_coming(a);
 		}
 	}
@@ -427,12 +462,11 @@ void app_on_up(struct app *a, struct worker *w)
 
 /* A worker of a release that is on its way, and that has an older one to go back to: its
  * end speaks against the release, unless somebody else caused it. */
-static bool proves_bad(const struct app *a, const struct worker *w)
+static bool speaks_against(const struct app *a, const struct worker *w)
 {
 	const struct rollout *one = rollouts_latest(&a->rollouts);
 
-	return !w->was_told && w->pidfd < 0 && w->release == a->target &&
-	       one->number == w->release->number && one->state == ROLLOUT_RUNNING &&
+	return !w->was_told && w->release == a->target && one->number == w->release->number && one->state == ROLLOUT_RUNNING &&
 	       reconcile_other_release(a, w->release);
 }
 
@@ -441,8 +475,43 @@ void app_on_end(struct app *a, struct worker *w, const char *why, char next[stat
 	next[0] = '\0';
 	if (shutdown_stops_workers(&a->m->stop))
 		return;
-	if (!proves_bad(a, w) || !go_back(a, w->release, w, why, next))
+	if (!speaks_against(a, w) || !go_back(a, w->release, w, why, next))
 		note_end(a, w->instance, w->up_us, next);
+}
+
+void app_on_sick(struct app *a, struct worker *w, const char *why, char next[static APP_NEXT_MAX])
+{
+	if (w->release && speaks_against(a, w) && go_back(a, w->release, w, why, next))
+		return;
+	snprintf(next, APP_NEXT_MAX, "%s", others_fit(a, w) ? "; it gets no requests until it is well" :
+		 "; no other is left, so it stays in the rotation");
+}
+
+void app_recycle(struct app *a, struct worker *w, const char *key, const char *text)
+{
+	uint32_t up = 0;
+
+	if (w->release != a->target || shutdown_begun(&a->m->stop) ||
+	    rollouts_latest(&a->rollouts)->state == ROLLOUT_RUNNING)
+		return;
+	list_each(it, &a->workers) {
+		const struct worker *other = list_entry(it, struct worker, link);
+		if (other->phase != WS_UP && other->phase != WS_LEAVING)
+			return;
+		if (other->retiring)
+			return;
+		up += worker_fit(other);
+	}
+	if (up < a->wanted)
+		return;
+	if (master_now_us() - w->up_us < RECYCLED_EARLY_US && !w->release->recycle_warned) {
+		w->release->recycle_warned = true;
+		log_warn("%s is past recycle.%s (%s) only %.1f s after it became ready: is that too "
+			 "low?", w->name, key, text, (double)(master_now_us() - w->up_us) / 1e6);
+	}
+	log_notice("%s is past recycle.%s (%s): it is replaced", w->name, key, text);
+	w->retiring = true;
+	app_mark(a);
 }
 
 /* Somebody killed it, or the kernel for want of memory: once per release that says nothing

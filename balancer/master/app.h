@@ -26,6 +26,7 @@ struct release {
 	uint32_t number;             /* from 1, per app */
 	unsigned holders;            /* its workers, and the app when it is the target */
 	bool announced;              /* "all workers ready" has been logged */
+	bool recycle_warned;         /* that recycle.* is reached soon after a start */
 	bool kill_excused;           /* one start that somebody killed was not held against it */
 };
 
@@ -96,8 +97,13 @@ void app_mark(struct app *a);
 void app_on_up(struct app *a, struct worker *w);
 void app_on_end(struct app *a, struct worker *w, const char *why,
 		char next[static APP_NEXT_MAX]); /* was UP */
+void app_on_sick(struct app *a, struct worker *w, const char *why,
+		 char next[static APP_NEXT_MAX]);
 void app_on_boot_failure(struct app *a, struct worker *w, const char *why,
 			 char next[static APP_NEXT_MAX]);
+/* From sampler.c: `w` is past recycle.`key`, as `text` says.  It is replaced unless something
+ * else is going on in its app: then a later look finds the same. */
+void app_recycle(struct app *a, struct worker *w, const char *key, const char *text);
 /* From reconcile.c: every worker that is wanted is there, and of the target. */
 void app_on_complete(struct app *a);
 /* Also: instance `instance` of `r` could not even be spawned. */

@@ -17,6 +17,7 @@
 #include "balancer/master/monitor_proc.h"
 #include "balancer/master/rollout.h"
 #include "balancer/master/rundir.h"
+#include "balancer/master/sampler.h"
 #include "balancer/master/shutdown.h"
 #include "balancer/master/signals.h"
 #include "balancer/master/slots.h"
@@ -55,6 +56,7 @@ struct master {
 	struct admin admin;           /* the sockets of the admin channel */
 	struct monitor_proc monitor;     /* who serves it */
 	struct shutdown stop;
+	struct sampler sampler;       /* looks at the workers once a second */
 	struct supervisor supervisor; /* whom we tell how we are */
 	struct upgrade upgrade;
 	struct activation activation; /* listening sockets that it gave us */

@@ -119,6 +119,7 @@ static enum err make_base(struct master *m)
 		return ERR_SYS;
 	}
 	shutdown_init(m);
+	sampler_start(m);
 	return ERR_OK;
 }
 
@@ -341,6 +342,7 @@ static void stop(struct master *m)
 	if (m->base) {
 		shutdown_fini(&m->stop);
 		supervisor_fini(&m->supervisor);
+		sampler_stop(&m->sampler);
 		event_base_free(m->base);
 	}
 	logs_fini(&m->logs);

@@ -44,6 +44,7 @@ static void take_line(struct notify_message *m, struct slice line)
 		set_flag(&m->stopping, line);
 	} else if (slice_eq(key, SLICE("WATCHDOG"))) {
 		set_flag(&m->alive, line);
+		m->gives_up |= slice_eq(line, SLICE("trigger"));
 	} else if (slice_eq(key, SLICE("EXTEND_TIMEOUT_USEC"))) {
 		set_us(&m->extend_us, line);
 	} else if (slice_eq(key, SLICE("WATCHDOG_USEC"))) {

@@ -17,6 +17,7 @@ struct notify_message {
 	bool ready;            /* READY=1 */
 	bool stopping;         /* STOPPING=1 */
 	bool alive;            /* WATCHDOG=1 */
+	bool gives_up;         /* WATCHDOG=trigger: as if it had missed one */
 	bool has_status;       /* STATUS=: what it is doing; "" takes it back */
 	struct slice status;   /* borrows the datagram; any bytes but NUL and newline */
 	uint64_t extend_us;    /* EXTEND_TIMEOUT_USEC=: wait so long from now on; 0: not said */

@@ -1,5 +1,5 @@
 /* The HTTP probe, which is a process of its own: the master reads no byte that came from a
- * network.  Started and ended by ready.c.
+ * network.  Started and ended by ready.c and health.c.
  *
  *   master ── fork ──► probe: connect, GET, read, pause, again
  *      ▲                  │
@@ -23,8 +23,6 @@
 #include "common/fd.h"
 #include "common/http_parse.h"
 
-#define TRY_MS 5000
-#define PAUSE_MS 100
 #define HEAD_BYTES 8192
 
 static const struct http_limits limits = { .head_bytes = HEAD_BYTES, .uri_bytes = HEAD_BYTES,
@@ -148,11 +146,12 @@ struct probe_report probe_once(const struct addr *address, const char *path, uin
 /* ---- the child ---------------------------------------------------------- */
 
 /* What the master holds is shed as in balancer_child.c. */
-NORETURN static void probe_child(const struct addr *address, const char *path,
+NORETURN static void probe_child(const struct addr *address, const struct probe_plan *plan,
 				 const struct proc_user *user, int fd, pid_t master)
 {
 	struct probe_report report = verdict(PROBE_REFUSED);
 	sigset_t none;
+	uint32_t good = 0;
 
 	for (int signo = 1; signo < NSIG; signo++)
 		signal(signo, SIG_DFL);
@@ -165,19 +164,22 @@ NORETURN static void probe_child(const struct addr *address, const char *path,
 	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master)
 		_exit(1);
 	for (;;) {
-		report = probe_once(address, path, TRY_MS);
-		if (write(fd, &report, sizeof(report)) != sizeof(report) ||
-		    report.verdict == PROBE_READY)
+		report = probe_once(address, plan->path, plan->timeout_ms);
+		if (write(fd, &report, sizeof(report)) != sizeof(report))
 			_exit(0);
-		poll(NULL, 0, PAUSE_MS);
+		if (good < plan->rise)
+			good = report.verdict == PROBE_READY ? good + 1 : 0;
+		if (good == plan->rise && !plan->pause_ms)
+			_exit(0);
+		poll(NULL, 0, (int)(good == plan->rise ? plan->pause_ms : plan->first_pause_ms));
 	}
 }
 
 /* ---- in the master ------------------------------------------------------ */
 
 /* No handler of ours runs in the child: signals wait until it has put them back. */
-static pid_t fork_probe(const struct addr *address, const char *path, const struct proc_user *user,
-			int fd)
+static pid_t fork_probe(const struct addr *address, const struct probe_plan *plan,
+			const struct proc_user *user, int fd)
 {
 	sigset_t all, old;
 	pid_t master = getpid();
@@ -186,21 +188,21 @@ static pid_t fork_probe(const struct addr *address, const char *path, const stru
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid_t pid = fork();
 	if (pid == 0)
-		probe_child(address, path, user, fd, master);
+		probe_child(address, plan, user, fd, master);
 	int error = errno;
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	errno = error;
 	return pid;
 }
 
-enum err probe_start(const struct addr *address, const char *path, const struct proc_user *user,
-		     int *ret_pidfd, int *ret_fd)
+enum err probe_start(const struct addr *address, const struct probe_plan *plan,
+		     const struct proc_user *user, int *ret_pidfd, int *ret_fd)
 {
 	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) != 0)
 		return errno == EMFILE || errno == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
-	pid_t pid = fork_probe(address, path, user, fds[1]);
+	pid_t pid = fork_probe(address, plan, user, fds[1]);
 	int error = errno;
 	fd_close(&fds[1]);
 	if (pid > 0 && fd_of_pid(pid, ret_pidfd) == ERR_OK) {
@@ -216,6 +218,25 @@ enum err probe_start(const struct addr *address, const char *path, const struct 
 	fd_close(&fds[0]);
 	errno = error;
 	return ERR_SYS;
+}
+
+void probe_text(const struct addr *address, const char *path, const struct probe_report *report,
+		char *buf, size_t size)
+{
+	static const char *const texts[PROBE_MAX] = {
+		[PROBE_READY] = "has just answered",
+		[PROBE_STATUS] = "is answered",
+		[PROBE_REFUSED] = "finds no connection",
+		[PROBE_CLOSED] = "is not answered: the connection is closed",
+		[PROBE_SILENT] = "is not answered in time",
+		[PROBE_NOT_HTTP] = "is answered by something that is not HTTP",
+	};
+	char text[ADDR_TEXT_MAX], status[16] = "";
+
+	if (report->verdict == PROBE_STATUS)
+		snprintf(status, sizeof(status), " %u", report->status);
+	snprintf(buf, size, "GET %.200s on %s %s%s", path, addr_format(address, text),
+		 texts[report->verdict], status);
 }
 
 void probe_end(int *pidfd, int *fd)

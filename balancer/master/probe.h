@@ -2,6 +2,7 @@
 #ifndef DROVER_MASTER_PROBE_H
 #define DROVER_MASTER_PROBE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/addr.h"
@@ -28,11 +29,23 @@ struct probe_report {
  * network: never in the master. */
 struct probe_report probe_once(const struct addr *address, const char *path, uint64_t timeout_ms);
 
-/* Forks a child that becomes `user` and probes until the first PROBE_READY, with pauses.
- * *ret_fd gives a struct probe_report for each try, then ends; the caller takes both
- * descriptors, and ends the child with probe_end().  ERR_FD_LIMIT, ERR_SYS with errno. */
-MUST_CHECK enum err probe_start(const struct addr *address, const char *path,
+struct probe_plan {
+	const char *path;
+	uint64_t timeout_ms;     /* of each try */
+	uint64_t first_pause_ms; /* between two tries, until `rise` good ones in a row */
+	uint64_t pause_ms;       /* after that; 0: then the child ends */
+	uint32_t rise;
+};
+
+/* Forks a child that becomes `user` and probes as `plan` (borrowed until then) says.
+ * *ret_fd gives a struct probe_report for each try; the caller takes both descriptors, and
+ * ends the child with probe_end().  ERR_FD_LIMIT, ERR_SYS with errno. */
+MUST_CHECK enum err probe_start(const struct addr *address, const struct probe_plan *plan,
 				const struct proc_user *user, int *ret_pidfd, int *ret_fd);
+
+/* "GET /up on 127.0.0.1:4000 is answered 503"; cut where `size` ends. */
+void probe_text(const struct addr *address, const char *path, const struct probe_report *report,
+		char *buf, size_t size);
 
 /* Kills and reaps it; closes both and sets them to -1. */
 void probe_end(int *pidfd, int *fd);

@@ -24,6 +24,8 @@
 #define LONGEST_WAIT_MS 50
 #define CONNECT_MS 1000
 #define STRANGER_US 3000000
+#define TRY_MS 5000 /* of an HTTP probe */
+#define PAUSE_MS 100
 
 static void try_again_later(struct ready *r)
 {
@@ -105,8 +107,10 @@ static void accepted(struct ready *r)
 		succeed(r);
 		return;
 	}
+	const struct probe_plan plan = { .path = r->conf->ready_path, .timeout_ms = TRY_MS,
+					 .first_pause_ms = PAUSE_MS, .rise = 1 };
 	if ((addr_is_unix(&r->address) && rundir_open_socket(r->address.un.sun_path)) ||
-	    probe_start(&r->address, r->conf->ready_path, r->prober, &r->pidfd, &r->fd)) {
+	    probe_start(&r->address, &plan, r->prober, &r->pidfd, &r->fd)) {
 		try_again_later(r);
 		return;
 	}
@@ -174,21 +178,10 @@ void ready_notified(struct ready *r)
 
 static void probe_lack(const struct ready *r, char buf[static READY_LACK_MAX])
 {
-	static const char *const texts[PROBE_MAX] = {
-		[PROBE_READY] = "has just answered",
-		[PROBE_STATUS] = "is answered",
-		[PROBE_REFUSED] = "finds no connection",
-		[PROBE_CLOSED] = "is not answered: the connection is closed",
-		[PROBE_SILENT] = "is not answered in time",
-		[PROBE_NOT_HTTP] = "is answered by something that is not HTTP",
-	};
-	char text[ADDR_TEXT_MAX], status[16] = "";
+	const struct probe_report none = { .verdict = PROBE_SILENT };
 
-	if (r->report.verdict == PROBE_STATUS)
-		snprintf(status, sizeof(status), " %u", r->report.status);
-	snprintf(buf, READY_LACK_MAX, "GET %.200s on %s %s%s", r->conf->ready_path,
-		 addr_format(&r->address, text),
-		 r->probed ? texts[r->report.verdict] : texts[PROBE_SILENT], status);
+	probe_text(&r->address, r->conf->ready_path, r->probed ? &r->report : &none, buf,
+		   READY_LACK_MAX);
 }
 
 const char *ready_lack(const struct ready *r, char buf[static READY_LACK_MAX])

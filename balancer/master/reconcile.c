@@ -7,9 +7,11 @@
  *   3. workers of the target with a number that is not wanted any more: drain
  *   4. once the target has a worker UP and warm: drain as many others as it replaces
  *   5. instances of the target that are missing: start, all at once when nothing
- *      serves in their place, else one at a time, when the one before it has
- *      come and the one that it replaced has gone (surge 1: at no time is there
- *      more than one process beyond the wanted number)
+ *      serves in their place, else as many as rollout.surge allows: with 1 when the
+ *      one before it has come and the one that it replaced has gone (at no time is
+ *      there more than one process beyond the wanted number)
+ *
+ * A worker that is recycled counts as one of another release in all of them.
  *
  * So the workers UP never fall below the wanted number by our doing, and a
  * release that does not become ready never costs one that works.
@@ -28,9 +30,10 @@ static struct worker *worker_of(struct list *it)
 	return list_entry(it, struct worker, link);
 }
 
+/* One that is recycled is replaced as if it were of an older release. */
 static bool of_target(const struct app *a, const struct worker *w)
 {
-	return w->release && w->release == a->target;
+	return w->release && w->release == a->target && !w->retiring;
 }
 
 /* ---- counting ----------------------------------------------------------- */
@@ -47,7 +50,7 @@ static struct counts count(struct app *a)
 		const struct worker *w = worker_of(it);
 		if (w->phase == WS_UP && of_target(a, w)) {
 			c.target_up++;
-			c.target_warm += worker_warm(w);
+			c.target_warm += worker_warm(w) && worker_fit(w);
 		} else if (w->phase == WS_UP) {
 			c.other_up++;
 		} else if (w->phase == WS_STARTING && of_target(a, w)) {
@@ -153,6 +156,8 @@ static void reconcile_servers(struct app *a)
 	}
 	list_each_safe(it, &a->workers) {
 		struct worker *w = worker_of(it);
+		if (w->pid == 0 && w->phase == WS_UP && lists_server(conf, &w->address))
+			worker_follow_health(w, a->target);
 		if (w->pid == 0 && w->phase == WS_UP && !lists_server(conf, &w->address))
 			worker_event(w, WE_DRAIN);
 	}
@@ -219,18 +224,24 @@ static bool warming(const struct counts *c)
 	return c->other_up > 0 && c->target_up > c->target_warm;
 }
 
+/* Processes beyond the wanted number that there are for the sake of a replacement. */
+static uint32_t beyond(const struct counts *c)
+{
+	return c->target_starting + c->going + (warming(c) ? c->target_up - c->target_warm : 0);
+}
+
 /* Whether instance `i`, which is missing, may start now; else when. */
 static bool may_start(struct app *a, uint32_t i, bool covered, const struct counts *c,
 		      uint64_t now, uint64_t *next_us)
 {
 	const struct instance *row = app_instance(a, i);
-	bool busy = c->target_starting > 0;
+	uint32_t surge = a->target->conf->rollout_surge;
 
-	if (covered && (shutdown_begun(&a->m->stop) || busy || c->going > 0 || warming(c)))
+	if (covered && (shutdown_begun(&a->m->stop) || beyond(c) >= surge))
 		return false;
 	/* What nobody serves for waits only for a release that has shown nothing yet
 	 * while another serves. */
-	if (!covered && c->other_up > 0 && busy && c->target_up == 0)
+	if (!covered && c->other_up > 0 && c->target_starting >= surge && c->target_up == 0)
 		return false;
 	if (row && row->not_before_us > now) {
 		*next_us = MIN(*next_us, row->not_before_us);

@@ -43,8 +43,9 @@ void rollouts_begin(struct rollouts *r, uint32_t number, uint32_t reload, uint64
 
 	r->n++;
 	mem_free(one->lines);
-	*one = (struct rollout){ .number = number, .reload = reload, .state = ROLLOUT_RUNNING,
-				 .began_us = now_us };
+	*one = (struct rollout){
+		.number = number, .reload = reload, .state = ROLLOUT_RUNNING, .began_us = now_us
+	};
 }
 
 void rollouts_fini(struct rollouts *r)
@@ -59,8 +60,8 @@ static struct rollout *open_one(struct rollouts *r, uint32_t number, bool again)
 {
 	for (uint32_t i = 0; i < ROLLOUTS_KEPT; i++) {
 		struct rollout *one = &r->kept[i];
-		if (one->number == number && (one->state == ROLLOUT_RUNNING ||
-					      (again && one->state == ROLLOUT_FAILED)))
+		if (one->number == number &&
+		    (one->state == ROLLOUT_RUNNING || (again && one->state == ROLLOUT_FAILED)))
 			return one;
 	}
 	return NULL;
@@ -113,7 +114,7 @@ void rollouts_fail(struct rollouts *r, uint32_t number, uint64_t now_us, uint32_
 static bool all_settled(const struct master *m, uint32_t reload, const struct app **ret_failed)
 {
 	*ret_failed = NULL;
-	list_each(it, &m->apps) {
+	list_each (it, &m->apps) {
 		const struct app *a = list_entry(it, struct app, link);
 		const struct rollout *one = rollouts_latest(&a->rollouts);
 		if (one->reload != reload)
@@ -150,7 +151,6 @@ void rollout_turn(struct master *m)
 	const struct app *failed;
 	const struct rollout *latest = rollouts_find(&m->reloads, m->reload_in_force);
 
-	if (latest && latest->state == ROLLOUT_RUNNING &&
-	    all_settled(m, m->reload_in_force, &failed))
+	if (latest && latest->state == ROLLOUT_RUNNING && all_settled(m, m->reload_in_force, &failed))
 		judge(m, failed);
 }

@@ -31,12 +31,12 @@ const char *rollout_state_text(enum rollout_state state);
 
 struct rollout {
 	uint32_t number;
-	uint32_t reload;       /* of an app's: the reload that it belongs to; 0: the start */
+	uint32_t reload; /* of an app's: the reload that it belongs to; 0: the start */
 	enum rollout_state state;
-	uint32_t kept;         /* FAILED: the release that serves on in its place; 0: none does */
+	uint32_t kept; /* FAILED: the release that serves on in its place; 0: none does */
 	uint64_t began_us, ended_us;
 	char reason[ROLLOUT_REASON_MAX]; /* FAILED: one line, printable; else "" */
-	char *lines;           /* FAILED: what the failed worker wrote last, or what is wrong with
+	char *lines; /* FAILED: what the failed worker wrote last, or what is wrong with
 				  the configuration; lines that end in \n, or NULL; bounded */
 };
 

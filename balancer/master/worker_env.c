@@ -12,7 +12,7 @@
 
 /* systemd's words to the master: a worker that answered them would speak for it. */
 static const char *const not_for_workers[] = {
-	CONTRACT_NOTIFY, "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
+	CONTRACT_NOTIFY, CONTRACT_WATCHDOG, "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
 	"LISTEN_FDNAMES",
 };
 
@@ -21,7 +21,7 @@ struct facts {
 	char port[ADDR_TEXT_MAX];
 	const char *host;   /* "": a Unix socket */
 	const char *notify; /* path of its socket, or NULL */
-	char instance[16], release[16];
+	char instance[16], release[16], watchdog[24];
 };
 
 static size_t count(char *const *texts)
@@ -148,6 +148,8 @@ static enum err put_contract(char **env, const struct facts *f, const char *app)
 		{ CONTRACT_CONCURRENCY, "1" },
 		{ CONTRACT_NOTIFY, f->notify },
 		{ CONTRACT_HOST, f->host[0] ? f->host : NULL },
+		/* Without WATCHDOG_PID: whichever process of the worker does it. */
+		{ CONTRACT_WATCHDOG, f->watchdog[0] ? f->watchdog : NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -197,11 +199,15 @@ enum err worker_env_init(struct worker_env *e, const struct cfg_app *app,
 			 const struct addr *address, uint32_t instance, uint32_t release,
 			 const char *notify, char *const *inherited)
 {
-	enum { CONTRACT_ROOM = 9 }; /* its variables, and the NULL at the end */
+	enum { CONTRACT_ROOM = 10 }; /* its variables, and the NULL at the end */
 	struct facts f;
 
 	learn(&f, address, instance, release);
 	f.notify = notify;
+	f.watchdog[0] = '\0';
+	if (notify && app->watchdog_ms)
+		snprintf(f.watchdog, sizeof(f.watchdog), "%llu",
+			 (unsigned long long)app->watchdog_ms * 1000);
 	e->argv = mem_alloc_zero((count(app->command) + 1) * sizeof(char *));
 	size_t most = count(inherited) + count(app->env) + CONTRACT_ROOM;
 	e->env = mem_alloc_zero(most * sizeof(char *));

@@ -10,6 +10,8 @@
  *                                                      ▼
  *                                                    GONE
  *
+ * "Ready" is the proof of ready.type, and then, with health.path, the first health probes.
+ *
  * Routing stops before the signal is sent: DRAINING ends when every balancer has
  * acknowledged the roster that says so, and no request is counted any more.  When
  * stop.drain is over first, the roster says STOPPING, the balancers end the tunnels
@@ -193,6 +195,16 @@ static void boot_failed(struct worker *w, const char *why)
 	log_last_lines(w);
 }
 
+/* The next WATCHDOG=1 is due. */
+static void wait_for_sign(struct worker *w)
+{
+	event_del(&w->ev_watchdog);
+	if (w->watchdog_us && w->phase <= WS_UP)
+		event_add(&w->ev_watchdog, &(struct timeval){
+			.tv_sec = (time_t)(w->watchdog_us / 1000000),
+			.tv_usec = (suseconds_t)(w->watchdog_us % 1000000) });
+}
+
 static void mark_up(struct worker *w)
 {
 	char text[ADDR_TEXT_MAX], why[WHY_MAX];
@@ -207,12 +219,22 @@ static void mark_up(struct worker *w)
 	event_del(&w->ev_timer);
 	w->served = true;
 	w->up_us = master_now_us();
+	sampler_begin(w);
+	wait_for_sign(w);
 	w->requests_before = tally_requests(w->app->m->tally, w->slot);
 	slots_edit(&w->app->m->slots, w->slot)->up_since_us = w->up_us;
 	go(w, WS_UP);
 	log_notice("%s ready on %s in %.2f s", w->name, addr_format(&w->address, text),
 		   seconds_since(w->started_us));
 	app_on_up(w->app, w);
+}
+
+static const char *boot_lack(const struct worker *w, char buf[static READY_LACK_MAX])
+{
+	if (!w->health.active)
+		return ready_lack(&w->ready, buf);
+	_Static_assert(HEALTH_TEXT_MAX <= READY_LACK_MAX, "one buffer for both");
+	return health_text(&w->health, buf);
 }
 
 /* A first look while whoever started us may still be watching, then the end of
@@ -225,15 +247,14 @@ static void look_at_boot(struct worker *w)
 	if (now < w->deadline_us) {
 		if (!w->boot_looked)
 			log_notice("%s: still waiting after %.0f s: %s%s", w->name,
-				   seconds_since(w->started_us), ready_lack(&w->ready, lack),
-				   told(w, more));
+				   seconds_since(w->started_us), boot_lack(w, lack), told(w, more));
 		w->boot_looked = true;
 		master_timer(&w->ev_timer, (w->deadline_us - now) / 1000 + 1);
 		return;
 	}
 	snprintf(w->exit_text, sizeof(w->exit_text), "not ready in time");
 	snprintf(why, sizeof(why), " was not ready within %.1f s: %s%s",
-		 seconds_since(w->started_us), ready_lack(&w->ready, lack), told(w, more));
+		 seconds_since(w->started_us), boot_lack(w, lack), told(w, more));
 	boot_failed(w, why);
 	start_stopping(w);
 }
@@ -284,11 +305,36 @@ static void leaves(struct worker *w)
 	start_draining(w);
 }
 
+void worker_hangs(struct worker *w, const char *why)
+{
+	char text[SAMPLER_TEXT_MAX], line[WHY_MAX], next[APP_NEXT_MAX];
+
+	if (w->phase != WS_UP)
+		return;
+	snprintf(line, sizeof(line), " hangs: %s; %s", why, sampler_diagnose(w, text));
+	app_on_end(w->app, w, line, next);
+	log_error("%s%s%s", w->name, line, next);
+	log_last_lines(w);
+	w->hung = true;
+	worker_event(w, WE_HANGS);
+}
+
+/* Nothing goes on being asked of one that is on its way out. */
+static void stop_watching(struct worker *w)
+{
+	ready_stop(&w->ready);
+	health_stop(&w->health);
+	event_del(&w->ev_watchdog);
+}
+
 static void start_draining(struct worker *w)
 {
+	stop_watching(w);
 	go(w, WS_DRAINING);
 	w->drain_us = master_now_us();
-	w->deadline_us = w->drain_us + drain_ms(w) * 1000;
+	/* Requests that a hung one holds are better off when it ends: those that may be sent
+	 * again are. */
+	w->deadline_us = w->drain_us + (w->hung ? 0 : drain_ms(w) * 1000);
 	log_debug("%s is draining", w->name);
 	master_timer(&w->ev_timer, DRAIN_LOOK_MS);
 }
@@ -297,7 +343,7 @@ static void leave(struct worker *w);
 
 static void start_stopping(struct worker *w)
 {
-	ready_stop(&w->ready);
+	stop_watching(w);
 	if (w->pid == 0) {
 		leave(w);
 		return;
@@ -338,8 +384,9 @@ static void check_drained(struct worker *w)
 		log_info("%s drained in %.2f s", w->name, seconds_since(w->drain_us));
 		start_stopping(w);
 	} else if (master_now_us() >= until) {
-		log_warn("%s still has %u requests after stop.drain (%.1f s): stopping it", w->name,
-			 busy, (double)drain_ms(w) / 1e3);
+		if (!w->hung)
+			log_warn("%s still has %u requests after stop.drain (%.1f s): stopping it",
+				 w->name, busy, (double)drain_ms(w) / 1e3);
 		end_tunnels(w);
 	} else {
 		master_timer(&w->ev_timer, DRAIN_LOOK_MS);
@@ -348,7 +395,7 @@ static void check_drained(struct worker *w)
 
 static void kill_group(struct worker *w)
 {
-	ready_stop(&w->ready);
+	stop_watching(w);
 	if (w->pid == 0) {
 		leave(w);
 		return;
@@ -409,7 +456,7 @@ static void ended_as_asked(struct worker *w)
  * has got, at most once, and what is left of its grace. */
 static void leave(struct worker *w)
 {
-	ready_stop(&w->ready);
+	stop_watching(w);
 	go(w, WS_LEAVING);
 	if (w->pid && !w->signalled) {
 		w->signalled = true;
@@ -457,7 +504,8 @@ static worker_act_f *const acts[WS_MAX][WE_MAX] = {
 	[WS_STARTING] = { [WE_READY] = mark_up, [WE_TIMER] = look_at_boot, [WE_EXIT] = boot_exit,
 			  [WE_LEAVES] = gave_up, [WE_DRAIN] = start_stopping,
 			  [WE_STOP] = start_stopping, [WE_KILL] = kill_group },
-	[WS_UP]       = { [WE_EXIT] = crashed, [WE_LEAVES] = leaves, [WE_DRAIN] = start_draining,
+	[WS_UP]       = { [WE_EXIT] = crashed, [WE_LEAVES] = leaves, [WE_HANGS] = start_draining,
+			  [WE_DRAIN] = start_draining,
 			  [WE_STOP] = start_stopping, [WE_KILL] = kill_group },
 	[WS_DRAINING] = { [WE_TIMER] = check_drained, [WE_EXIT] = ended_as_asked,
 			  [WE_LEAVES] = do_nothing, [WE_DRAIN] = do_nothing, [WE_STOP] = start_stopping,
@@ -515,16 +563,81 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	worker_event(arg, WE_TIMER);
 }
 
-static void on_ready(void *arg)
+static void on_health(void *arg, enum health_news news)
 {
-	worker_event(arg, WE_READY);
+	struct worker *w = arg;
+	char text[HEALTH_TEXT_MAX], why[HEALTH_TEXT_MAX + 64], next[APP_NEXT_MAX] = "";
+
+	if (news == HEALTH_PASSED) {
+		worker_event(w, WE_READY);
+		return;
+	}
+	if (news == HEALTH_FELL) {
+		snprintf(why, sizeof(why), " failed %u health probes in a row: %s",
+			 w->health.row.bad, health_text(&w->health, text));
+		app_on_sick(w->app, w, why, next);
+		log_warn("%s%s%s", w->name, why, next);
+	} else {
+		log_notice("%s has passed %u health probes in a row: it gets requests again",
+			   w->name, w->health.row.good);
+	}
+	app_mark(w->app);
 }
 
-/* WATCHDOG=1 and WATCHDOG_USEC are understood, but nothing is expected of a worker here. */
+static void on_ready(void *arg)
+{
+	struct worker *w = arg;
+	struct master *m = w->app->m;
+
+	if (w->release->conf->health_path)
+		health_start(&w->health, m->base, &w->address, w->release->conf,
+			     &m->balancer_user, true, on_health, w);
+	else
+		worker_event(w, WE_READY);
+}
+
+void worker_follow_health(struct worker *w, struct release *r)
+{
+	struct master *m = w->app->m;
+	struct health_row row = w->health.row;
+
+	if (w->health_of == r || (!w->health_of && !r->conf->health_path))
+		return;
+	health_stop(&w->health);
+	release_drop(w->health_of);
+	w->health_of = r->conf->health_path ? release_hold(r) : NULL;
+	if (!w->health_of)
+		return;
+	health_start(&w->health, m->base, &w->address, r->conf, &m->balancer_user, false, on_health,
+		     w);
+	w->health.row.sick = row.sick; /* a reload heals nobody */
+}
+
+/* What has come while we were not there to read it counts first. */
+static void on_watchdog(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	char why[64];
+
+	(void)fd;
+	(void)what;
+	notify_drain(&w->notify);
+	if (w->phase != WS_UP || event_pending(&w->ev_watchdog, EV_TIMEOUT, NULL))
+		return;
+	snprintf(why, sizeof(why), "no WATCHDOG=1 for %.1f s", (double)w->watchdog_us / 1e6);
+	worker_hangs(w, why);
+}
+
 static void on_notified(void *arg, const struct notify_message *msg)
 {
 	struct worker *w = arg;
 
+	if (msg->watchdog_us)
+		w->watchdog_us = msg->watchdog_us;
+	if ((msg->alive || msg->watchdog_us) && w->phase == WS_UP)
+		wait_for_sign(w);
+	if (msg->gives_up)
+		worker_hangs(w, "it says so itself (WATCHDOG=trigger)");
 	if (msg->extend_us && w->phase == WS_STARTING)
 		extend_boot(w, msg->extend_us);
 	if (msg->stopping)
@@ -592,8 +705,10 @@ void worker_watch(struct worker *w)
 	struct master *m = w->app->m;
 
 	master_event(m, &w->ev_timer, -1, EV_TIMEOUT, on_timer, w);
+	master_event(m, &w->ev_watchdog, -1, EV_TIMEOUT, on_watchdog, w);
 	if (w->pid == 0)
 		return;
+	w->watchdog_us = w->release->conf->watchdog_ms * 1000;
 	master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
 	event_add(&w->ev_ended, NULL);
 	uint64_t timeout_ms = w->release->conf->ready_timeout_ms;
@@ -613,7 +728,8 @@ void worker_bury(struct worker *w)
 	if (w->pidfd >= 0)
 		event_del(&w->ev_ended);
 	fd_close(&w->pidfd);
-	ready_stop(&w->ready);
+	stop_watching(w);
+	w->health_of = release_drop(w->health_of);
 	notify_close(&w->notify);
 	output_close(&w->output);
 	if (w->pid && addr_is_unix(&w->address))

@@ -10,9 +10,11 @@
 #include <sys/types.h>
 
 #include "balancer/board/roster.h"
+#include "balancer/master/health.h"
 #include "balancer/master/notify.h"
 #include "balancer/master/output.h"
 #include "balancer/master/ready.h"
+#include "balancer/master/sampler.h"
 #include "common/addr.h"
 #include "common/base.h"
 #include "common/err.h"
@@ -36,6 +38,7 @@ enum worker_phase {
 enum worker_event {
 	WE_READY = 0, /* its readiness is proved */
 	WE_LEAVES,    /* it says that it is stopping, unasked */
+	WE_HANGS,     /* it does not do what a worker that is well does */
 	WE_TIMER,     /* the phase's timer */
 	WE_EXIT,      /* the process has ended */
 	WE_DRAIN,     /* it is not wanted any more */
@@ -57,8 +60,11 @@ struct worker {
 
 	pid_t pid;                /* 0: a server */
 	int pidfd;
-	struct event ev_ended, ev_timer;
+	struct event ev_ended, ev_timer, ev_watchdog;
 	struct ready ready;
+	struct health health;
+	struct release *health_of; /* held: a server's probes follow this one */
+	struct vitals vitals;
 	struct notify notify;
 	struct output output;
 
@@ -66,6 +72,9 @@ struct worker {
 	uint64_t requests_before;  /* of its slot, when it came UP */
 	uint64_t deadline_us;     /* of STARTING and DRAINING; later: when SIGKILL is due */
 	bool drain_over;          /* DRAINING, and its tunnels are being ended */
+	uint64_t watchdog_us;     /* longest silence of WATCHDOG=1; 0: none is expected */
+	bool retiring;            /* UP, and to be replaced: it is recycled */
+	bool hung;                /* was taken out for it: what it has in flight is not waited for */
 	bool signalled;           /* was asked to stop by us */
 	bool served;              /* was UP */
 	bool boot_looked;         /* that its start takes long has been said */
@@ -83,6 +92,19 @@ MUST_CHECK enum err worker_start(struct app *app, struct release *r, uint32_t in
 MUST_CHECK enum err worker_add_server(struct app *app, const struct addr *address);
 
 void worker_event(struct worker *w, enum worker_event ev);
+
+/* It is UP and hangs, for `why` ("no WATCHDOG=1 for 2.0 s"): diagnosed, taken out of the
+ * rotation, stopped without waiting for what it has in flight, and replaced. */
+void worker_hangs(struct worker *w, const char *why);
+
+/* Probes the health of a server as `r`, which lists it, says. */
+void worker_follow_health(struct worker *w, struct release *r);
+
+/* UP and answering its health probes. */
+static inline bool worker_fit(const struct worker *w)
+{
+	return w->phase == WS_UP && !(w->health.active && w->health.row.sick);
+}
 
 /* What it wrote last, as lines that end in \n; the caller frees it.  NULL: nothing. */
 MUST_CHECK char *worker_last_lines(const struct worker *w);

@@ -218,6 +218,9 @@ void pick_note_idle(struct proxy *p, uint16_t slot, uint64_t epoch, uint32_t idl
 void pick_answered(struct proxy *p, uint16_t slot)
 {
 	struct worker_ref *w = &p->workers[slot];
+	_Atomic uint64_t *replies = &p->row->workers[slot].replies;
+	atomic_store_explicit(replies, atomic_load_explicit(replies, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 	if (UNLIKELY(w->suspect_ms)) {
 		w->suspect_ms = 0;
 		w->suspect_until_us = 0;

@@ -714,8 +714,19 @@ void request_on_upstream_end(struct request *r, enum err why)
 		finish(r, OUTCOME_OK);
 }
 
+/* For the master, who finds a worker that hangs by it. */
+static void count_timeout(struct proxy *p, const struct upstream *up)
+{
+	_Atomic uint32_t *n = &p->row->workers[up->slot].timeouts;
+	if (up->epoch == p->workers[up->slot].epoch)
+		atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1,
+				      memory_order_relaxed);
+}
+
 void request_on_upstream_timeout(struct request *r)
 {
+	if (r->upstream->sent_any || r->state == REQ_REPLY)
+		count_timeout(r->proxy, r->upstream);
 	if (r->state == REQ_REPLY)
 		cut_reply(r, OUTCOME_TRUNCATED);
 	else

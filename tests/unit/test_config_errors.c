@@ -113,9 +113,9 @@ static void test_keys(void **state)
 		{ APP "dashboard: { listen: 1 }\n", "t.yaml:2:1: unknown key \"dashboard\"\n"
 						    "  dashboard: { listen: 1 }\n"
 						    "  ^~~~~~~~~\n" },
-		{ "apps: { web: { command: sh, health: { path: / } } }\n",
-		  "t.yaml:1:29: apps.web: unknown key \"health\"\n"
-		  "  apps: { web: { command: sh, health: { path: / } } }\n"
+		{ "apps: { web: { command: sh, canary: { path: / } } }\n",
+		  "t.yaml:1:29: apps.web: unknown key \"canary\"\n"
+		  "  apps: { web: { command: sh, canary: { path: / } } }\n"
 		  "                              ^~~~~~\n" },
 		{ "listen: { address: 81, tls: {} }\n" APP,
 		  "t.yaml:1:24: listen: unknown key \"tls\"\n"

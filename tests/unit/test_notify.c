@@ -19,7 +19,7 @@ static const struct {
 	const char *text;
 	size_t n;
 	enum err err;
-	bool ready, stopping, alive;
+	bool ready, stopping, alive, gives_up;
 	const char *status; /* NULL: not said */
 	uint64_t extend_us, watchdog_us;
 } messages[] = {
@@ -46,7 +46,7 @@ static const struct {
 	{ TEXT("READY=1\0\nREADY=1"), .err = ERR_SYNTAX },
 	{ TEXT("STOPPING=1"), .stopping = true },
 	{ TEXT("WATCHDOG=1"), .alive = true },
-	{ TEXT("WATCHDOG=trigger") },
+	{ TEXT("WATCHDOG=trigger"), .gives_up = true },
 	{ TEXT("STATUS="), .status = "" },
 	{ TEXT("STATUS=a=b"), .status = "a=b" },
 	{ TEXT("STATUS=a\nSTATUS=b"), .status = "b" },
@@ -72,6 +72,7 @@ static void test_messages(void **state)
 		check_row_int(row, m.ready, messages[i].ready);
 		check_row_int(row, m.stopping, messages[i].stopping);
 		check_row_int(row, m.alive, messages[i].alive);
+		check_row_int(row, m.gives_up, messages[i].gives_up);
 		check_row_int(row, m.extend_us, messages[i].extend_us);
 		check_row_int(row, m.watchdog_us, messages[i].watchdog_us);
 		check_row_int(row, m.has_status, messages[i].status != NULL);

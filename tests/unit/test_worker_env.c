@@ -111,6 +111,15 @@ static void test_unix_socket_has_no_host(void **state)
 	assert_null(value(e.env, "HOST"));
 	assert_string_equal(value(e.env, "NOTIFY_SOCKET"), "/run/n");
 	worker_env_fini(&e);
+	/* Ours in place of what systemd told the master; of no use without the socket. */
+	a.watchdog_ms = 1500;
+	assert_int_equal(worker_env_init(&e, &a, &address, 0, 1, "/run/n", inherited), ERR_OK);
+	assert_string_equal(value(e.env, "WATCHDOG_USEC"), "1500000");
+	assert_null(value(e.env, "WATCHDOG_PID"));
+	worker_env_fini(&e);
+	assert_int_equal(worker_env_init(&e, &a, &address, 0, 1, NULL, inherited), ERR_OK);
+	assert_null(value(e.env, "WATCHDOG_USEC"));
+	worker_env_fini(&e);
 }
 
 /* Each allocation fails once: nothing is left behind (the sanitizer sees to it). */
