@@ -181,6 +181,38 @@ uint64_t proc_raise_nofile(void)
 	return limit.rlim_cur;
 }
 
+enum err proc_parse_cpus(const char *text, cpu_set_t *ret_cpus)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	for (;;) {
+		size_t n = strspn(text, "0123456789");
+		uint64_t from, to;
+		if (slice_to_u64((struct slice){ text, n }, UINT64_MAX, &from))
+			return ERR_SYNTAX;
+		to = from;
+		text += n;
+		if (*text == '-') {
+			n = strspn(++text, "0123456789");
+			if (slice_to_u64((struct slice){ text, n }, UINT64_MAX, &to) || to < from)
+				return ERR_SYNTAX;
+			text += n;
+		}
+		if (to >= CPU_SETSIZE)
+			return ERR_RANGE;
+		for (uint64_t i = from; i <= to; i++)
+			CPU_SET(i, &cpus);
+		if (*text == '\0')
+			break;
+		if (*text++ != ',')
+			return ERR_SYNTAX;
+		text += *text == ' ';
+	}
+	*ret_cpus = cpus;
+	return ERR_OK;
+}
+
 uint64_t proc_start_ticks(pid_t pid)
 {
 	enum { FIELD = 22, FIRST_AFTER_NAME = 3 };

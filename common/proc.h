@@ -2,7 +2,9 @@
 #ifndef DROVER_COMMON_PROC_H
 #define DROVER_COMMON_PROC_H
 
+#include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,12 +28,22 @@ MUST_CHECK enum err proc_find_user(const char *name, struct proc_user *ret_user)
  * root.  ERR_SYS with errno; the process is then half changed and must end. */
 MUST_CHECK enum err proc_become(const struct proc_user *user);
 
+struct proc_limit {
+	int resource;   /* RLIMIT_NOFILE ... */
+	uint64_t value; /* soft and hard; UINT64_MAX: none */
+};
+
 struct proc_spec {
 	char *const *argv;         /* NULL-terminated; argv[0] is searched in PATH of `env` */
 	char *const *env;          /* NULL-terminated "NAME=value", the whole environment */
 	const char *directory;     /* or NULL */
 	struct proc_user user;
 	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
+	const struct proc_limit *limits;    /* those that differ from the caller's */
+	size_t n_limits;
+	int nice;                           /* 0: the caller's */
+	const cpu_set_t *cpus;              /* NULL: the caller's */
+	int cgroup_fd;                      /* of a cgroup.procs, above 2; 0: the caller's group */
 };
 
 /* What failed before exec, for the message "cannot <stage>: strerror(error)". */
@@ -41,7 +53,7 @@ struct proc_failure {
 };
 
 /* Starts a program in its own process group, with default signal dispositions,
- * an empty signal mask, umask and limits of the caller, and no inherited
+ * an empty signal mask, umask of the caller, its limits but those named, and no inherited
  * descriptor but 0, 1 and 2.  The directory is entered as the user.  A name
  * with a slash is relative to it; a file of unknown format is an error, never
  * handed to a shell.  Returns once exec has happened or failed (then nothing is
@@ -49,6 +61,9 @@ struct proc_failure {
  * Only for processes without threads. */
 MUST_CHECK enum err proc_spawn(const struct proc_spec *spec, pid_t *ret_pid, int *ret_pidfd,
 			       struct proc_failure *ret_failure);
+
+/* Numbers and ranges of processors, "0-3,8", below CPU_SETSIZE. ERR_SYNTAX, ERR_RANGE. */
+MUST_CHECK enum err proc_parse_cpus(const char *text, cpu_set_t *ret_cpus);
 
 /* Call once at the start of main(), before anything reads argv by pointer.
  * proc_title() then names the process in ps: "drover: balancer 1". */

@@ -5,6 +5,7 @@
  *   block all signals
  *   fork ───────────────────────────► own process group
  *   pidfd                             default dispositions
+ *                                     control group, limits, nice, processors
  *   wait on the report pipe           stdin, stdout, stderr; nothing else
  *        │                            user, directory
  *        │◄── end of file ─────────── exec            (the pipe is close-on-exec)
@@ -20,6 +21,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +33,10 @@
 enum stage {
 	STAGE_FORK = 0,
 	STAGE_STDIO,
+	STAGE_CGROUP,
+	STAGE_LIMITS,
+	STAGE_NICE,
+	STAGE_CPUS,
 	STAGE_USER,
 	STAGE_DIRECTORY,
 	STAGE_EXEC,
@@ -40,6 +46,10 @@ enum stage {
 static const char *const stage_names[STAGE_MAX] = {
 	[STAGE_FORK] = "fork",
 	[STAGE_STDIO] = "set up stdin, stdout and stderr",
+	[STAGE_CGROUP] = "enter its control group",
+	[STAGE_LIMITS] = "set its limits",
+	[STAGE_NICE] = "set its nice value",
+	[STAGE_CPUS] = "bind it to its cpus",
 	[STAGE_USER] = "become user",
 	[STAGE_DIRECTORY] = "change to directory",
 	[STAGE_EXEC] = "execute",
@@ -157,9 +167,27 @@ static void exec_search(char *const *argv, char *const *env)
 		errno = EACCES;
 }
 
+/* While it still has the caller's rights. */
+static void limit_ourselves(const struct proc_spec *spec, int cgroup_fd, int report_fd)
+{
+	if (spec->cgroup_fd > 0 && write(cgroup_fd, "0", 1) != 1)
+		report_and_exit(report_fd, STAGE_CGROUP);
+	for (size_t i = 0; i < spec->n_limits; i++) {
+		uint64_t value = spec->limits[i].value;
+		const struct rlimit limit = { .rlim_cur = value, .rlim_max = value };
+		if (setrlimit((__rlimit_resource_t)spec->limits[i].resource, &limit) != 0)
+			report_and_exit(report_fd, STAGE_LIMITS);
+	}
+	if (spec->nice && setpriority(PRIO_PROCESS, 0, spec->nice) != 0)
+		report_and_exit(report_fd, STAGE_NICE);
+	if (spec->cpus && sched_setaffinity(0, sizeof(*spec->cpus), spec->cpus) != 0)
+		report_and_exit(report_fd, STAGE_CPUS);
+}
+
 NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
 {
-	const int keep[4] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, report_fd };
+	const int keep[5] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, report_fd,
+			      spec->cgroup_fd > 0 ? spec->cgroup_fd : -1 };
 
 	setpgid(0, 0);
 	reset_signals();
@@ -172,6 +200,8 @@ NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
 	report_fd = report_above;
 	if (!place_stdio(keep))
 		report_and_exit(report_fd, STAGE_STDIO);
+	int cgroup_fd = above_stdio(keep[4]);
+	limit_ourselves(spec, cgroup_fd, report_fd);
 	fd_close_all_but(&report_fd, 1);
 	if (proc_become(&spec->user))
 		report_and_exit(report_fd, STAGE_USER);

@@ -19,6 +19,15 @@
 
 enum cfg_bind { BIND_PORT = 0, BIND_UNIX, BIND_MAX };
 enum cfg_ready { READY_PORT = 0, READY_HTTP, READY_NOTIFY, READY_MAX };
+enum cfg_rlimit {
+#define CFG_RLIMIT(key, resource, help) CFG_RLIMIT_##resource,
+#include "balancer/config/rlimits.def"
+#undef CFG_RLIMIT
+	CFG_RLIMIT_MAX
+};
+#define CFG_RLIMIT_INHERIT (UINT64_MAX - 1) /* as drover's own */
+#define CFG_RLIMIT_NONE UINT64_MAX
+
 enum cfg_on_failure { ON_FAILURE_KEEP_OLD = 0, ON_FAILURE_MAX };
 enum cfg_balance { BALANCE_ROUND_ROBIN = 0, BALANCE_MAX };
 enum cfg_sandbox { CFG_SANDBOX_ON = 0, CFG_SANDBOX_REQUIRED, CFG_SANDBOX_OFF, CFG_SANDBOX_MAX };
@@ -66,6 +75,12 @@ struct cfg_app {
 
 	uint64_t recycle_memory_bytes, recycle_age_ms; /* 0 = never */
 	uint32_t recycle_requests;
+
+	uint64_t rlimits[CFG_RLIMIT_MAX]; /* or one of CFG_RLIMIT_* */
+	int nice;                         /* 0: drover's own */
+	char *cpus;                       /* "0-3,8", or NULL: drover's own */
+	uint64_t cgroup_memory_bytes;     /* of all workers together; 0: no limit */
+	uint32_t cgroup_cpu_percent;      /* the same, of one core; 0: no limit */
 
 	uint32_t rollout_surge;      /* >= 1 */
 	uint32_t rollout_on_failure; /* enum cfg_on_failure */

@@ -165,6 +165,28 @@ static const struct key_table recycle_keys = {
 	TABLE(recycle_rows),
 };
 
+static const struct key app_limits_rows[] = {
+#define CFG_RLIMIT(key, resource, text) \
+	{ #key, VALUE_RLIMIT, AT(rlimits[CFG_RLIMIT_##resource]), "inherit", .help = text },
+#include "balancer/config/rlimits.def"
+#undef CFG_RLIMIT
+	{ "memory", VALUE_BYTES, AT(cgroup_memory_bytes), "0", 0, 1024 * TIB,
+	  .help = "Memory of all workers of the app together, by a control group: past it the kernel "
+		  "ends one of them. 0: no limit." },
+	{ "cpu", VALUE_PERCENT, AT(cgroup_cpu_percent), "0%", 0, 1000000,
+	  .help = "Processor time of all workers of the app together, in percent of one core, by a "
+		  "control group: `150%` is one and a half cores. 0%: no limit." },
+};
+
+static const struct key_table app_limits_keys = {
+	.title = "apps.NAME.limits",
+	.help = "What the kernel allows the workers. `inherit`: what drover itself was started with; "
+		"more than that takes root. `memory` and `cpu` need a control group of version 2 that "
+		"drover may divide (a service with `Delegate=yes`, or a container of its own); "
+		"without one a warning says so, and the workers run without these two.",
+	TABLE(app_limits_rows),
+};
+
 static const struct key rollout_rows[] = {
 	{ "surge", VALUE_COUNT, AT(rollout_surge), "1", 1, CONFIG_WORKERS_MAX,
 	  .help = "How many processes there may be beyond `instances` while a new release replaces "
@@ -274,6 +296,11 @@ static const struct key app_rows[] = {
 	  .help = "How a worker is chosen for a request. `round-robin`: each in turn." },
 	{ "stop", VALUE_BLOCK, 0, NULL, .sub = &stop_keys, .flags = KEY_OWN },
 	{ "restart", VALUE_BLOCK, 0, NULL, .sub = &restart_keys, .flags = KEY_OWN },
+	{ "limits", VALUE_BLOCK, 0, NULL, .sub = &app_limits_keys, .flags = KEY_OWN },
+	{ "nice", VALUE_NICE, AT(nice), "0", .flags = KEY_OWN,
+	  .help = "Scheduling priority of the workers, from -20 (first) to 19 (last). 0: as drover's." },
+	{ "cpus", VALUE_CPUS, AT(cpus), NULL, .flags = KEY_OWN, .unset = "all that drover may use",
+	  .help = "Processors that the workers may run on: `0-3,8`." },
 	{ "recycle", VALUE_BLOCK, 0, NULL, .sub = &recycle_keys, .flags = KEY_OWN },
 	{ "rollout", VALUE_BLOCK, 0, NULL, .sub = &rollout_keys, .flags = KEY_OWN },
 	{ "connections", VALUE_BLOCK, 0, NULL, .sub = &connections_keys },

@@ -27,6 +27,10 @@ enum value_type {
 	VALUE_HOST,      /* char * or NULL, lower case */
 	VALUE_PREFIX,    /* char * or NULL, begins with '/' */
 	VALUE_TARGET,    /* the same, and may have a query */
+	VALUE_RLIMIT,    /* uint64_t; "inherit", "unlimited" */
+	VALUE_NICE,      /* int, -20 to 19 */
+	VALUE_CPUS,      /* char * or NULL: "0-3,8" */
+	VALUE_PERCENT,   /* uint32_t */
 	VALUE_SCALARS,   /* the types above are read from one scalar by values.c */
 
 	VALUE_BLOCK = VALUE_SCALARS, /* keys of `sub`, in the same struct */

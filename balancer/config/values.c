@@ -179,6 +179,59 @@ static bool parse_bytes(struct parse *p)
 	return true;
 }
 
+static bool parse_rlimit(struct parse *p)
+{
+	static const struct {
+		const char *word;
+		uint64_t value;
+	} words[] = {
+		{ "inherit", CFG_RLIMIT_INHERIT },
+		{ "unlimited", CFG_RLIMIT_NONE },
+		{ "infinity", CFG_RLIMIT_NONE },
+	};
+	uint64_t value = 0;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (strcmp(p->text, words[i].word) == 0) {
+			*(uint64_t *)p->field = words[i].value;
+			return true;
+		}
+	}
+	const struct key any = { .name = p->key->name, .type = VALUE_RLIMIT, .max = INT64_MAX };
+	struct parse inner = *p;
+	inner.key = &any;
+	inner.field = &value;
+	if (!parse_bytes(&inner))
+		return false;
+	*(uint64_t *)p->field = value;
+	return true;
+}
+
+static bool parse_nice(struct parse *p)
+{
+	const char *digits = p->text + (p->text[0] == '-');
+	size_t n = strlen(digits);
+	if (n < 1 || n > 2 || digits[strspn(digits, "0123456789")])
+		return refuse(p, "is not %s", value_wants(VALUE_NICE));
+	int value = atoi(p->text);
+	if (value < -20 || value > 19)
+		return refuse(p, "must be from -20 to 19");
+	*(int *)p->field = value;
+	return true;
+}
+
+static bool parse_percent(struct parse *p)
+{
+	size_t digits = strspn(p->text, "0123456789");
+	uint64_t value;
+	if (!digits || slice_to_u64((struct slice){ p->text, digits }, UINT64_MAX, &value) ||
+	    (strcmp(p->text + digits, "%") != 0 && (p->text[digits] || value != 0)))
+		return refuse(p, "is not %s", value_wants(VALUE_PERCENT));
+	if (!in_range(p, value))
+		return false;
+	*(uint32_t *)p->field = (uint32_t)value;
+	return true;
+}
+
 static bool parse_count(struct parse *p)
 {
 	uint64_t value;
@@ -443,6 +496,14 @@ static bool parse_prefix(struct parse *p)
 	return keep(p, mem_must_dup(p->text));
 }
 
+static bool parse_cpus(struct parse *p)
+{
+	cpu_set_t cpus;
+	if (proc_parse_cpus(p->text, &cpus) != ERR_OK)
+		return refuse(p, "is not %s", value_wants(VALUE_CPUS));
+	return keep(p, mem_must_dup(p->text));
+}
+
 static bool parse_target(struct parse *p)
 {
 	if (p->text[0] != '/')
@@ -505,6 +566,29 @@ static void print_listen(const struct key *key, const void *field, FILE *out)
 		fputs("off", out);
 }
 
+static void print_rlimit(const struct key *key, const void *field, FILE *out)
+{
+	uint64_t value = *(const uint64_t *)field;
+	if (value == CFG_RLIMIT_INHERIT)
+		fputs("inherit", out);
+	else if (value == CFG_RLIMIT_NONE)
+		fputs("unlimited", out);
+	else
+		print_number(key, value, out);
+}
+
+static void print_nice(const struct key *key, const void *field, FILE *out)
+{
+	(void)key;
+	fprintf(out, "%d", *(const int *)field);
+}
+
+static void print_percent(const struct key *key, const void *field, FILE *out)
+{
+	(void)key;
+	fprintf(out, "%u%%", *(const uint32_t *)field);
+}
+
 struct value_row {
 	const char *wants;
 	bool (*parse)(struct parse *p);
@@ -529,6 +613,11 @@ static const struct value_row rows[VALUE_TYPE_MAX] = {
 	[VALUE_HOST] = { "a host like example.com or *.example.com", parse_host, print_text },
 	[VALUE_PREFIX] = { "a path like /v1", parse_prefix, print_text },
 	[VALUE_TARGET] = { "a path like /healthz", parse_target, print_text },
+	[VALUE_RLIMIT] = { "a number, a size like 700MiB, inherit or unlimited", parse_rlimit,
+			   print_rlimit },
+	[VALUE_NICE] = { "a number from -20 to 19", parse_nice, print_nice },
+	[VALUE_CPUS] = { "numbers of processors like 0-3,8", parse_cpus, print_text },
+	[VALUE_PERCENT] = { "a percentage like 150%", parse_percent, print_percent },
 	[VALUE_BLOCK] = { "a block of keys", NULL, NULL },
 	[VALUE_LISTENS] = { "an address like 0.0.0.0:8080, or a list of them", NULL, NULL },
 	[VALUE_ADDRESS] = { "an address like 0.0.0.0:8080", NULL, NULL },

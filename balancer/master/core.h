@@ -11,6 +11,7 @@
 
 #include "balancer/master/activation.h"
 #include "balancer/master/admin.h"
+#include "balancer/master/cgroup.h"
 #include "balancer/master/config_ref.h"
 #include "balancer/master/logs.h"
 #include "balancer/master/master.h"
@@ -56,6 +57,7 @@ struct master {
 	struct admin admin;           /* the sockets of the admin channel */
 	struct monitor_proc monitor;     /* who serves it */
 	struct shutdown stop;
+	struct cgroup cgroup;         /* limits of apps as a whole */
 	struct sampler sampler;       /* looks at the workers once a second */
 	struct supervisor supervisor; /* whom we tell how we are */
 	struct upgrade upgrade;

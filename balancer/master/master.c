@@ -120,6 +120,7 @@ static enum err make_base(struct master *m)
 	}
 	shutdown_init(m);
 	sampler_start(m);
+	cgroup_init(&m->cgroup, "");
 	return ERR_OK;
 }
 
@@ -334,6 +335,7 @@ static void stop(struct master *m)
 	admin_fini(m);
 	upgrade_fini(m);
 	warden_stop(&m->warden);
+	cgroup_remove(&m->cgroup);
 	rundir_close(&m->rundir);
 	outlets_fini(m, LAST_OUTPUT_MS);
 	monitor_stop(m);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "balancer/master/app.h"
@@ -115,6 +116,12 @@ static enum err complain_spawn(const struct worker *w, const struct proc_spec *s
 	} else if (strcmp(failure->stage, "change to directory") == 0) {
 		object = spec->directory;
 		remedy = "; check the app's directory";
+	} else if (strcmp(failure->stage, "set its limits") == 0) {
+		remedy = "; only root may raise a limit above the one that drover was started with";
+	} else if (strcmp(failure->stage, "set its nice value") == 0) {
+		remedy = "; only root may go below drover's own";
+	} else if (strcmp(failure->stage, "bind it to its cpus") == 0) {
+		remedy = "; does the machine have any of them?";
 	} else if (strcmp(failure->stage, "become user") == 0) {
 		object = spec->user.name;
 		remedy = "; only root may start workers as another user";
@@ -122,6 +129,22 @@ static enum err complain_spawn(const struct worker *w, const struct proc_spec *s
 	snprintf(what, sizeof(what), "cannot %s%s%s: %s%s", failure->stage, object[0] ? " " : "",
 		 object, strerror(failure->error), remedy);
 	return complain(w, ERR_SYS, what, "");
+}
+
+static const int resources[CFG_RLIMIT_MAX] = {
+#define CFG_RLIMIT(key, resource, help) [CFG_RLIMIT_##resource] = RLIMIT_##resource,
+#include "balancer/config/rlimits.def"
+#undef CFG_RLIMIT
+};
+
+static size_t collect_limits(const struct cfg_app *conf, struct proc_limit *limits)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < CFG_RLIMIT_MAX; i++)
+		if (conf->rlimits[i] != CFG_RLIMIT_INHERIT)
+			limits[n++] = (struct proc_limit){ resources[i], conf->rlimits[i] };
+	return n;
 }
 
 static enum err spawn(struct worker *w, const struct proc_user *user)
@@ -149,7 +172,18 @@ static enum err spawn(struct worker *w, const struct proc_user *user)
 		.directory = conf->directory ? conf->directory : w->release->config->cfg->directory,
 		.stdin_fd = -1, .stdout_fd = fds[0], .stderr_fd = fds[1],
 	};
+	struct proc_limit limits[CFG_RLIMIT_MAX];
+	cpu_set_t cpus;
+	spec.limits = limits;
+	spec.n_limits = collect_limits(conf, limits);
+	spec.nice = conf->nice;
+	if (conf->cpus && proc_parse_cpus(conf->cpus, &cpus) == ERR_OK)
+		spec.cpus = &cpus;
+	spec.cgroup_fd = cgroup_procs(&w->app->m->cgroup, conf->name, conf->cgroup_memory_bytes,
+				      conf->cgroup_cpu_percent);
 	e = proc_spawn(&spec, &w->pid, &w->pidfd, &failure);
+	if (spec.cgroup_fd > 0)
+		fd_close(&spec.cgroup_fd);
 	if (e)
 		e = complain_spawn(w, &spec, &failure);
 	fd_close(&fds[0]);

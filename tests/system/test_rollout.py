@@ -96,13 +96,16 @@ def test_failed_release_is_taken_back(drover, steady, mode, surge):
 	drover.start(vital(drover, **app))
 	old = {w.pid for w in drover.workers()}
 	client = steady(('127.0.0.1', drover.port))
-	hup(drover, vital(drover, mode, '2', timeout='3s', **app))
+	hup(drover, vital(drover, mode, '2', timeout='5s' if mode == 'deaf' else '20s', **app))
 	reason, words = FAILURES[mode]
 	drover.wait_log(rf'{reason.replace("worker 0", "worker [0-2]")}.*keeping release 1')
-	drover.wait_log(rf'  app\.[0-2]\[\d+\]: {words}')
+	if mode != 'deaf':  # which may not have come to write anything on a busy machine
+		drover.wait_log(rf'  app\.[0-2]\[\d+\]: {words}')
 	drover.wait(lambda: versions(drover) == ['1'] * 3, lambda: f'the old release runs: {versions(drover)}')
 	if mode != 'crash':
 		assert {w.pid for w in drover.workers()} == old, 'no old worker was touched'
+	before = len(client.replies)
+	drover.wait(lambda: len(client.replies) > before + 30, 'replies since')
 	lost_nothing(client)
 	assert {r.split()[2] for r in client.replies[-10:]} == {'1'}
 	one_generation(drover)
@@ -113,7 +116,7 @@ def test_release_that_fails_its_first_probes_is_taken_back(drover, steady):
 	old = {w.pid for w in drover.workers()}
 	client = steady(('127.0.0.1', drover.port))
 	tell(drover, 'sick')
-	hup(drover, vital(drover, v='2', timeout='3s', health={'path': '/healthz', 'interval': '100ms'}))
+	hup(drover, vital(drover, v='2', timeout='8s', health={'path': '/healthz', 'interval': '100ms'}))
 	drover.wait_log(r'was not ready within \S+ s: GET /healthz on 127.0.0.1:\d+ is answered 503 \(0 of 2 good in a row\).*keeping release 1')
 	drover.wait(lambda: {w.pid for w in drover.workers()} == old, 'only the old workers are left')
 	assert not [p for p in drover.children() if procs.command_line(p).startswith('drover: probe')], 'no prober is left'
@@ -235,6 +238,7 @@ def test_bad_file_does_not_disturb_a_rollout(drover, steady):
 
 def test_sick_worker_gets_no_requests_until_it_is_well(drover, steady):
 	drover.start(vital(drover, health={'path': '/healthz', 'interval': '100ms', 'fall': 2, 'rise': 2}))
+	drover.wait_log('all 2 workers ready')
 	client = steady(('127.0.0.1', drover.port))
 	pids = {w.pid for w in drover.workers()}
 	tell(drover, 'sick-0')

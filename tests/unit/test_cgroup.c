@@ -1,0 +1,163 @@
+/* balancer/master/cgroup.h, on folders that look like those of the kernel: which files are
+ * written, and what is left alone when something stands in the way. */
+#include "lib/check.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "balancer/master/cgroup.h"
+
+struct tree {
+	char root[64];
+};
+
+static void put(const struct tree *t, const char *name, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s%s", t->root, name);
+	for (char *slash = path + strlen(t->root) + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = '\0';
+		mkdir(path, 0755);
+		*slash = '/';
+	}
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static bool get(const struct tree *t, const char *name, char buf[static 256])
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s%s", t->root, name);
+	FILE *f = fopen(path, "r");
+	if (!f)
+		return false;
+	size_t n = fread(buf, 1, 255, f);
+	buf[n] = '\0';
+	fclose(f);
+	return true;
+}
+
+static void check_file(const struct tree *t, const char *name, const char *text)
+{
+	char buf[256];
+
+	if (!get(t, name, buf))
+		fail_msg("%s is not there", name);
+	check_row_text(name, buf, text);
+}
+
+#define GROUP "/sys/fs/cgroup/system.slice/drover.service"
+
+/* A service with Delegate=yes. */
+static struct tree grow(void)
+{
+	struct tree t = { "/tmp/drover-cgroup-XXXXXX" };
+	char pids[32];
+
+	assert_non_null(mkdtemp(t.root));
+	put(&t, "/proc/self/cgroup", "12:cpu:/x\n0::/system.slice/drover.service\n");
+	put(&t, GROUP "/cgroup.controllers", "cpuset cpu io memory pids\n");
+	snprintf(pids, sizeof(pids), "%d\n", (int)getpid());
+	put(&t, GROUP "/cgroup.procs", pids);
+	return t;
+}
+
+static void fell(const struct tree *t)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", t->root);
+	assert_int_equal(system(command), 0);
+}
+
+static void test_limits_are_written(void **state)
+{
+	struct tree t = grow();
+	struct cgroup c;
+	char own[16];
+
+	(void)state;
+	cgroup_init(&c, t.root);
+	int fd = cgroup_procs(&c, "web", 700ull << 20, 150);
+	assert_true(fd > 2);
+	assert_int_equal(write(fd, "0", 1), 1);
+	close(fd);
+	snprintf(own, sizeof(own), "%d", (int)getpid());
+	check_file(&t, GROUP "/drover/cgroup.procs", own);
+	check_file(&t, GROUP "/cgroup.subtree_control", "+memory +cpu");
+	check_file(&t, GROUP "/app-web/memory.max", "734003200");
+	check_file(&t, GROUP "/app-web/cpu.max", "150000 100000");
+	check_file(&t, GROUP "/app-web/cgroup.procs", "0");
+	/* One of the two. */
+	fd = cgroup_procs(&c, "api", 0, 50);
+	assert_true(fd > 2);
+	close(fd);
+	check_file(&t, GROUP "/app-api/memory.max", "max");
+	check_file(&t, GROUP "/app-api/cpu.max", "50000 100000");
+	assert_int_equal(c.n_names, 3);
+	cgroup_remove(&c);
+	fell(&t);
+}
+
+static void test_nothing_is_touched_without_need(void **state)
+{
+	struct tree t = grow();
+	struct cgroup c;
+	char buf[256];
+
+	(void)state;
+	cgroup_init(&c, t.root);
+	assert_int_equal(cgroup_procs(&c, "web", 0, 0), 0);
+	assert_false(c.tried);
+	assert_false(get(&t, GROUP "/cgroup.subtree_control", buf));
+	fell(&t);
+}
+
+static void test_what_stands_in_the_way(void **state)
+{
+	static const struct {
+		const char *file, *text, *why;
+	} rows[] = {
+		{ "/proc/self/cgroup", "12:cpu:/x\n", "no control group of version 2" },
+		{ "/proc/self/cgroup", "0::/elsewhere\n", "no control group of version 2" },
+		{ GROUP "/cgroup.controllers", "\n", "not passed on" },
+		{ GROUP "/cgroup.controllers", "cpuset memory\n", "not passed on" },
+		{ GROUP "/cgroup.procs", "1\n", "others are in" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct tree t = grow();
+		struct cgroup c;
+		const char *why = "";
+		char buf[256];
+		put(&t, "/proc/1/stat", "1 (init) S 0 1 1 0 -1");
+		put(&t, rows[i].file, rows[i].text);
+		cgroup_init(&c, t.root);
+		enum err e = cgroup_divide(&c, &why);
+		check_row_int(rows[i].why, e, ERR_SYS);
+		check_row(rows[i].why, strstr(why, rows[i].why) != NULL);
+		check_row(rows[i].why, !get(&t, GROUP "/cgroup.subtree_control", buf));
+		assert_int_equal(cgroup_procs(&c, "web", 1, 0), 0);
+		assert_int_equal(cgroup_procs(&c, "web", 1, 0), 0);
+		fell(&t);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_limits_are_written),
+		cmocka_unit_test(test_nothing_is_touched_without_need),
+		cmocka_unit_test(test_what_stands_in_the_way),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
