@@ -37,13 +37,24 @@ const char *generation_state_text(uint32_t state)
 	return text_of(texts, ARRAY_LEN(texts), state);
 }
 
+const char *rollout_state_text(uint32_t state)
+{
+	static const char *const texts[ROLLOUT_STATE_MAX] = {
+#define ROLLOUT(name, text) [ROLLOUT_##name] = text,
+#include "balancer/board/rollout_states.def"
+#undef ROLLOUT
+	};
+	return text_of(texts, ARRAY_LEN(texts), state);
+}
+
 size_t snapshot_bytes(const struct snapshot *head)
 {
 	return sizeof(*head) + head->n_apps * sizeof(struct snapshot_app) +
 	       head->n_workers * sizeof(struct snapshot_worker) +
 	       head->n_instances * sizeof(struct snapshot_instance) +
 	       head->n_generations * sizeof(struct snapshot_generation) +
-	       head->n_balancers * sizeof(struct snapshot_balancer);
+	       head->n_balancers * sizeof(struct snapshot_balancer) +
+	       head->n_rollouts * sizeof(struct snapshot_rollout);
 }
 
 static bool ends(const char *text, size_t room)
@@ -60,6 +71,9 @@ static bool texts_end(const struct snapshot_view *v)
 		good = good && ends(v->apps[i].name, sizeof(v->apps[i].name));
 	for (uint32_t i = 0; i < h->n_workers; i++)
 		good = good && ends(v->workers[i].address, sizeof(v->workers[i].address));
+	for (uint32_t i = 0; i < h->n_rollouts; i++)
+		good = good && ends(v->rollouts[i].reason, sizeof(v->rollouts[i].reason)) &&
+		       ends(v->rollouts[i].lines, sizeof(v->rollouts[i].lines));
 	return good;
 }
 
@@ -71,6 +85,7 @@ enum err snapshot_view(const void *data, size_t bytes, struct snapshot_view *ret
 	if (bytes < sizeof(*h) || h->stamp != SNAPSHOT_STAMP || h->n_apps > ROSTER_APPS ||
 	    h->n_workers > ROSTER_SLOTS || h->n_instances > ROSTER_APPS * ROSTER_SLOTS ||
 	    h->n_generations > TALLY_ROWS || h->n_balancers > 2 * TALLY_ROWS ||
+	    h->n_rollouts > 2 * ROSTER_APPS ||
 	    bytes != snapshot_bytes(h))
 		return ERR_PROTOCOL;
 	v.apps = (const void *)(h + 1);
@@ -78,6 +93,7 @@ enum err snapshot_view(const void *data, size_t bytes, struct snapshot_view *ret
 	v.instances = (const void *)(v.workers + h->n_workers);
 	v.generations = (const void *)(v.instances + h->n_instances);
 	v.balancers = (const void *)(v.generations + h->n_generations);
+	v.rollouts = (const void *)(v.balancers + h->n_balancers);
 	if (!texts_end(&v))
 		return ERR_PROTOCOL;
 	*ret_view = v;

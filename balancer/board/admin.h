@@ -62,6 +62,15 @@ enum generation_state {
 };
 const char *generation_state_text(uint32_t state);
 
+/* What came of a release, or of a reload as a whole. */
+enum rollout_state {
+#define ROLLOUT(name, text) ROLLOUT_##name,
+#include "balancer/board/rollout_states.def"
+#undef ROLLOUT
+	ROLLOUT_STATE_MAX
+};
+const char *rollout_state_text(uint32_t state);
+
 #define SNAPSHOT_STAMP 0x64726f7601u /* "drov" and the layout's number */
 
 struct snapshot_app {
@@ -102,14 +111,22 @@ struct snapshot_balancer {
 	uint32_t row;            /* of the tally */
 };
 
+/* Of an app's latest release; and of the last reloads, whose app_id is 0. */
+struct snapshot_rollout {
+	uint32_t app_id, number, reload, state; /* enum rollout_state */
+	uint32_t kept;           /* FAILED: the release that serves on in its place; 0: none */
+	uint32_t zero;
+	char reason[512];        /* FAILED: one line */
+	char lines[4096];        /* FAILED: what the worker wrote last, or what is wrong in the file */
+};
+
 /* The head of the file; the rows follow, in this order, without gaps. */
 struct snapshot {
 	uint64_t stamp;
 	uint32_t state;          /* enum admin_state */
 	int32_t master_pid;
 	uint64_t now_us, started_us; /* monotonic */
-	uint32_t n_apps, n_workers, n_instances, n_generations, n_balancers;
-	uint32_t zero;
+	uint32_t n_apps, n_workers, n_instances, n_generations, n_balancers, n_rollouts;
 };
 
 /* The rows of a snapshot. */
@@ -120,6 +137,7 @@ struct snapshot_view {
 	const struct snapshot_instance *instances;
 	const struct snapshot_generation *generations;
 	const struct snapshot_balancer *balancers;
+	const struct snapshot_rollout *rollouts;
 };
 
 /* Bytes that a snapshot with these counts takes. */

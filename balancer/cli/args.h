@@ -12,7 +12,7 @@ struct args {
 	struct config_overrides over; /* its command: the words behind the options of `run` */
 	char *const *words;           /* behind the options of the others, NULL-terminated */
 	int n_words;
-	bool reference, json;
+	bool reference, json, wait;
 };
 
 /* One line to stderr, behind "drover: ".  Returns EXIT_USAGE. */

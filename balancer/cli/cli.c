@@ -51,6 +51,7 @@ static const struct option_row options[] = {
 	{ 'I', "instances", "N", "copies of every app with a command; or auto" },
 	{ 'N', "name", "NAME", "name of this running drover" },
 	{ 'R', "reference", NULL, "print the reference of all keys as Markdown" },
+	{ 'W', "wait", NULL, "until all new workers serve; fails, and says why, when they do not" },
 	{ 'J', "json", NULL, "as JSON, for programs" },
 	{ 'h', "help", NULL, "this text" },
 };
@@ -80,6 +81,18 @@ static const struct command commands[] = {
 	  "print the config in force, with the origin of each value", "cLINRh", TAKES_COMMAND, run_config, "" },
 	{ "status", "[--json] [-c FILE | --name NAME]", "show how a running drover and its workers are",
 	  "cNJh", 0, command_status, WHICH },
+	{ "reload", "[--wait] [-c FILE | --name NAME]", "check the config again and change over to it",
+	  "cNWh", 0, command_reload, WHICH },
+	{ "restart", "[-c FILE | --name NAME] APP", "replace an app's workers by new ones, one by one",
+	  "cNh", 1, command_restart, WHICH },
+	{ "scale", "[-c FILE | --name NAME] APP N", "run N copies of an app, until the next reload", "cNh",
+	  2, command_scale, WHICH },
+	{ "drain", "[-c FILE | --name NAME] APP/N", "take a worker out and start its successor", "cNh",
+	  1, command_drain, WHICH },
+	{ "stop", "[-c FILE | --name NAME]", "drain and stop, as SIGTERM does, and wait for the end", "cNh",
+	  0, command_stop, WHICH },
+	{ "upgrade", "[-c FILE | --name NAME]", "replace the running program by the one on disk", "cNh",
+	  0, command_upgrade, WHICH },
 	/* Asked by a master of the program that is to be its successor; not for people. */
 	{ .name = "takeover", .letters = "cLIN", .words = TAKES_COMMAND, .run = run_takeover },
 };
@@ -209,6 +222,7 @@ static int take_option(const struct command *c, struct args *a, int letter, char
 				optarg, CONFIG_WORKERS_MAX);
 	case 'N': a->over.name = optarg; return -1;
 	case 'R': a->reference = true; return -1;
+	case 'W': a->wait = true; return -1;
 	case 'J': a->json = true; return -1;
 	case 'h': return print_command_help(c);
 	default: return bad_option(c, letter, argv);

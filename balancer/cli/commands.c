@@ -2,12 +2,19 @@
  * what it answered. */
 #include "balancer/cli/commands.h"
 
+#include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "balancer/cli/instance.h"
 #include "balancer/cli/remote.h"
 #include "balancer/cli/show.h"
 #include "common/contract.h"
+#include "common/fd.h"
+#include "common/mem.h"
+#include "common/slice.h"
+
+#define LOOK_MS 200
 
 /* Says what a refusal says. */
 static int refused(const struct answer *a)
@@ -39,4 +46,191 @@ int command_status(const struct args *a, struct cli_run *ret_run)
 	json_decref(json);
 	answer_fini(&answer);
 	return cli_answered(status);
+}
+
+/* ---- changing something ------------------------------------------------- */
+
+/* POSTs; -1 and the number that the answer names, or the exit status. */
+static int post(const struct instance *it, const char *path, const char *body, long long *ret_number)
+{
+	struct answer answer = remote_ask(it, "POST", path, body);
+	int status = EXIT_FAILED;
+
+	if (answer.status >= 200 && answer.status < 300) {
+		json_t *json = answer_json(&answer);
+		*ret_number = (long long)json_integer_value(json_object_get(json, "number"));
+		status = json ? -1 : EXIT_FAILED;
+		json_decref(json);
+	} else {
+		status = refused(&answer);
+	}
+	answer_fini(&answer);
+	return status;
+}
+
+/* The same for one command from beginning to end; `path` is freed. */
+static int order(const struct args *a, char *path, const char *body, long long *ret_number)
+{
+	struct instance it;
+	int status = instance_find(a, &it);
+
+	if (status < 0) {
+		status = post(&it, path, body, ret_number);
+		instance_fini(&it);
+	}
+	mem_free(path);
+	return status;
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+/* Why a reload failed, and what the worker wrote last (or what is wrong in the file). */
+static void explain(long long number, const json_t *reload)
+{
+	const char *lines = text(reload, "lines");
+
+	cli_complain("reload %lld failed: %s", number, text(reload, "reason"));
+	while (*lines) {
+		size_t n = strcspn(lines, "\n");
+		fputs("  ", stderr);
+		for (size_t i = 0; i < n; i++)
+			fputc((unsigned char)lines[i] < 0x20 && lines[i] != '\t' ? '?' : lines[i], stderr);
+		fputc('\n', stderr);
+		lines += n + (lines[n] == '\n');
+	}
+}
+
+/* -1: it is still on its way. */
+static int verdict(const struct instance *it, long long number)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/api/v1/reloads/%lld", number);
+	struct answer answer = remote_ask(it, "GET", path, NULL);
+	json_t *json = answer.status == 200 ? answer_json(&answer) : NULL;
+	const char *state = text(json, "state");
+	int status = -1;
+
+	if (answer.status != 200) {
+		status = refused(&answer);
+	} else if (strcmp(state, "failed") == 0) {
+		explain(number, json);
+		status = EXIT_FAILED;
+	} else if (strcmp(state, "superseded") == 0) {
+		cli_complain("reload %lld was superseded by a newer one", number);
+		status = EXIT_FAILED;
+	} else if (strcmp(state, "running") != 0) {
+		status = json ? EXIT_DRAINED : EXIT_FAILED;
+	}
+	json_decref(json);
+	answer_fini(&answer);
+	return status;
+}
+
+int command_reload(const struct args *a, struct cli_run *ret_run)
+{
+	struct instance it;
+	long long number = 0;
+	int status = instance_find(a, &it);
+
+	(void)ret_run;
+	if (status >= 0)
+		return status;
+	status = post(&it, "/api/v1/reload", NULL, &number);
+	/* A file with errors is known at once, also to who does not wait. */
+	if (status < 0)
+		status = verdict(&it, number);
+	while (status < 0 && a->wait) {
+		poll(NULL, 0, LOOK_MS);
+		status = verdict(&it, number);
+	}
+	if (status <= 0)
+		printf("%s: reload %lld %s\n", it.name, number, status < 0 ? "has begun" : "is done");
+	instance_fini(&it);
+	return cli_answered(status < 0 ? EXIT_DRAINED : status);
+}
+
+int command_restart(const struct args *a, struct cli_run *ret_run)
+{
+	long long number;
+	int status = order(a, mem_must_printf("/api/v1/apps/%s/restart", a->words[0]), NULL, &number);
+
+	(void)ret_run;
+	if (status >= 0)
+		return status;
+	printf("app %s: release %lld starts\n", a->words[0], number);
+	return cli_answered(EXIT_DRAINED);
+}
+
+int command_scale(const struct args *a, struct cli_run *ret_run)
+{
+	long long number;
+	uint64_t n;
+	char body[64];
+
+	(void)ret_run;
+	if (slice_to_u64(slice_of(a->words[1]), UINT32_MAX, &n) != ERR_OK)
+		return cli_complain("drover scale: \"%s\" is not a number of instances", a->words[1]);
+	snprintf(body, sizeof(body), "{\"instances\": %llu}", (unsigned long long)n);
+	int status = order(a, mem_must_printf("/api/v1/apps/%s/scale", a->words[0]), body, &number);
+	if (status >= 0)
+		return status;
+	printf("app %s: %lld wanted\n", a->words[0], number);
+	return cli_answered(EXIT_DRAINED);
+}
+
+int command_drain(const struct args *a, struct cli_run *ret_run)
+{
+	const char *slash = strchr(a->words[0], '/');
+	uint64_t n;
+	long long pid;
+
+	(void)ret_run;
+	if (!slash || slice_to_u64(slice_of(slash + 1), UINT32_MAX - 1, &n) != ERR_OK)
+		return cli_complain("drover drain: \"%s\" names no worker; one is named like web/0",
+				    a->words[0]);
+	int status = order(a, mem_must_printf("/api/v1/apps/%.*s/workers/%llu/drain",
+					      (int)(slash - a->words[0]), a->words[0],
+					      (unsigned long long)n), NULL, &pid);
+	if (status >= 0)
+		return status;
+	printf("%s (pid %lld) gets no more requests, and a successor\n", a->words[0], pid);
+	return cli_answered(EXIT_DRAINED);
+}
+
+/* Returns when it has ended: what follows in a script may rely on that.  However long that
+ * takes, the configuration has bounded it. */
+int command_stop(const struct args *a, struct cli_run *ret_run)
+{
+	struct instance it;
+	long long number;
+	int pidfd = -1, status = instance_find(a, &it);
+
+	(void)ret_run;
+	if (status >= 0)
+		return status;
+	enum err e = fd_of_pid(it.pid, &pidfd);
+	status = post(&it, "/api/v1/stop", NULL, &number);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	while (status < 0 && e == ERR_OK && poll(&p, 1, -1) <= 0)
+		;
+	if (status < 0)
+		printf("%s (pid %d) has %s\n", it.name, (int)it.pid, e == ERR_OK ? "ended" : "begun to stop");
+	fd_close(&pidfd);
+	instance_fini(&it);
+	return cli_answered(status < 0 ? EXIT_DRAINED : status);
+}
+
+int command_upgrade(const struct args *a, struct cli_run *ret_run)
+{
+	long long number;
+	int status = order(a, mem_must_dup("/api/v1/upgrade"), NULL, &number);
+
+	(void)ret_run;
+	return status >= 0 ? status : EXIT_DRAINED;
 }

@@ -7,5 +7,11 @@
 
 /* Each returns the exit status; ret_run is left alone. */
 int command_status(const struct args *a, struct cli_run *ret_run);
+int command_reload(const struct args *a, struct cli_run *ret_run);
+int command_restart(const struct args *a, struct cli_run *ret_run);
+int command_scale(const struct args *a, struct cli_run *ret_run);
+int command_drain(const struct args *a, struct cli_run *ret_run);
+int command_stop(const struct args *a, struct cli_run *ret_run);
+int command_upgrade(const struct args *a, struct cli_run *ret_run);
 
 #endif

@@ -18,11 +18,11 @@ static const struct habit commands[] = {
 	{ " start serve server up launch exec ", "did you mean run?" },
 	{ " test configtest validate verify lint ", "did you mean check?" },
 	{ " show dump print ", "did you mean config?" },
-	{ " reload restart ", "to reload, send SIGHUP to the master" },
-	{ " stop quit kill shutdown ", "to stop it, send SIGTERM to the master" },
+	{ " quit kill shutdown down ", "did you mean stop?" },
+	{ " deploy hup ", "did you mean reload?" },
+	{ " ps list ls top info ", "did you mean status?" },
 	{ " reopen ", "to reopen the log files, send SIGUSR1 to the master" },
-	{ " scale ", "send SIGTTIN for one worker more, SIGTTOU for one less, or edit instances" },
-	{ " -s ", "send SIGHUP to the master to reload, SIGTERM to stop" },
+	{ " -s ", "did you mean drover reload, or drover stop?" },
 };
 
 static const struct habit options[] = {

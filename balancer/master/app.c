@@ -347,6 +347,83 @@ void apps_change_instances(struct master *m, int by)
 	}
 }
 
+/* ---- commands ----------------------------------------------------------- */
+
+struct app *apps_find(struct master *m, uint32_t id)
+{
+	list_each(it, &m->apps) {
+		struct app *a = list_entry(it, struct app, link);
+		if (a->id == id)
+			return a->in_config && a->target ? a : NULL;
+	}
+	return NULL;
+}
+
+/* Why nothing can be changed about an app; ADMIN_OK_CODE: it can. */
+static enum admin_code changeable(const struct app *a)
+{
+	if (shutdown_begun(&a->m->stop))
+		return ADMIN_STOPPING_CODE;
+	if (a->m->booting)
+		return ADMIN_STARTING_CODE;
+	return a->target->conf->command ? ADMIN_OK_CODE : ADMIN_SERVERS_CODE;
+}
+
+enum admin_code app_restart(struct app *a)
+{
+	enum admin_code code = changeable(a);
+	struct release *before = a->target;
+	uint32_t wanted = a->wanted;
+
+	if (code != ADMIN_OK_CODE)
+		return code;
+	start_release(a, before->config, before->conf);
+	if (a->target == before)
+		return ADMIN_NO_MEMORY_CODE;
+	a->wanted = wanted; /* a restart is no reload: it stays scaled */
+	log_notice("app %s: restart: release %u starts", a->name, a->target->number);
+	return ADMIN_ACCEPTED_CODE;
+}
+
+enum admin_code app_scale(struct app *a, uint32_t n)
+{
+	enum admin_code code = changeable(a);
+	const struct cfg_app *conf = a->target->conf;
+	uint32_t ports = conf->port_min ? conf->port_max - conf->port_min + 1u : UINT32_MAX;
+
+	if (code != ADMIN_OK_CODE)
+		return code;
+	/* Twice as many ports: a new worker is ready before an old one goes. */
+	if (n == 0 || n > ROSTER_SLOTS / 2 || ports / 2 < n)
+		return ADMIN_RANGE_CODE;
+	a->wanted = n;
+	a->target->announced = false;
+	log_notice("app %s: %u %s wanted", a->name, n, n == 1 ? "worker" : "workers");
+	app_mark(a);
+	return ADMIN_ACCEPTED_CODE;
+}
+
+enum admin_code app_drain(struct app *a, uint32_t i, pid_t *ret_pid)
+{
+	enum admin_code code = changeable(a);
+	struct worker *found = NULL;
+
+	if (code != ADMIN_OK_CODE)
+		return code;
+	list_each(it, &a->workers) {
+		struct worker *w = list_entry(it, struct worker, link);
+		if (w->pid && w->instance == i && w->phase == WS_UP &&
+		    (!found || w->release == a->target))
+			found = w;
+	}
+	if (!found)
+		return ADMIN_NO_WORKER_CODE;
+	log_notice("%s is taken out", found->name);
+	*ret_pid = found->pid;
+	worker_event(found, WE_DRAIN);
+	return ADMIN_ACCEPTED_CODE;
+}
+
 void apps_free(struct master *m)
 {
 	list_each_safe(it, &m->apps) {

@@ -87,6 +87,16 @@ bool apps_empty(const struct master *m);
 /* SIGTTIN, SIGTTOU. */
 void apps_change_instances(struct master *m, int by);
 
+/* By its id, as long as it is in the configuration; or NULL. */
+struct app *apps_find(struct master *m, uint32_t id);
+
+/* Commands.  A new release of what is in force; `n` instances until the next release; the
+ * worker that serves as instance `i` leaves, *ret_pid, and its successor starts.  What they
+ * do is logged. */
+enum admin_code app_restart(struct app *a);
+enum admin_code app_scale(struct app *a, uint32_t n);
+enum admin_code app_drain(struct app *a, uint32_t i, pid_t *ret_pid);
+
 void apps_free(struct master *m);
 
 /* From worker_proc.c; those about an end get what is to be said about it ("was not ready

@@ -3,8 +3,11 @@
  * nothing else of it is believed. */
 #include "balancer/master/command.h"
 
+#include <unistd.h>
+
 #include "balancer/master/app.h"
 #include "balancer/master/core.h"
+#include "balancer/master/reload.h"
 #include "balancer/master/snapshot.h"
 #include "common/log.h"
 
@@ -16,8 +19,64 @@ static enum admin_code snapshot(struct master *m, const struct msg *ask, struct 
 	return snapshot_make(m, &answer->fd) ? ADMIN_NO_MEMORY_CODE : ADMIN_OK_CODE;
 }
 
+static enum admin_code reload(struct master *m, const struct msg *ask, struct answer *answer)
+{
+	(void)ask;
+	answer->number = reload_ask(m, "drover reload");
+	return answer->number ? ADMIN_ACCEPTED_CODE : ADMIN_STOPPING_CODE;
+}
+
+static enum admin_code restart(struct master *m, const struct msg *ask, struct answer *answer)
+{
+	struct app *a = apps_find(m, ask->ask.app_id);
+	enum admin_code code = a ? app_restart(a) : ADMIN_NO_APP_CODE;
+
+	if (code == ADMIN_ACCEPTED_CODE)
+		answer->number = a->target->number;
+	return code;
+}
+
+static enum admin_code scale(struct master *m, const struct msg *ask, struct answer *answer)
+{
+	struct app *a = apps_find(m, ask->ask.app_id);
+
+	answer->number = ask->ask.number;
+	return a ? app_scale(a, ask->ask.number) : ADMIN_NO_APP_CODE;
+}
+
+static enum admin_code drain(struct master *m, const struct msg *ask, struct answer *answer)
+{
+	struct app *a = apps_find(m, ask->ask.app_id);
+	pid_t pid = 0;
+	enum admin_code code = a ? app_drain(a, ask->ask.number, &pid) : ADMIN_NO_APP_CODE;
+
+	answer->number = (uint64_t)pid;
+	return code;
+}
+
+static enum admin_code stop(struct master *m, const struct msg *ask, struct answer *answer)
+{
+	(void)ask;
+	answer->number = (uint64_t)getpid();
+	/* Asked twice it does not end at once, as a second signal does: two who ask for the
+	 * same have not lost their patience. */
+	if (!shutdown_begun(&m->stop))
+		shutdown_ask(m, "drover stop");
+	return ADMIN_ACCEPTED_CODE;
+}
+
+static enum admin_code upgrade(struct master *m, const struct msg *ask, struct answer *answer)
+{
+	(void)m;
+	(void)ask;
+	(void)answer;
+	return ADMIN_NOT_AVAILABLE_CODE;
+}
+
 static command_f *const commands[ADMIN_VERB_MAX] = {
-	[ADMIN_SNAPSHOT] = snapshot,
+	[ADMIN_SNAPSHOT] = snapshot, [ADMIN_RELOAD] = reload, [ADMIN_RESTART] = restart,
+	[ADMIN_SCALE] = scale,	     [ADMIN_DRAIN] = drain,   [ADMIN_STOP] = stop,
+	[ADMIN_UPGRADE] = upgrade,
 };
 
 enum err command_run(struct master *m, const struct msg *ask, struct answer *ret_answer)

@@ -11,17 +11,6 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-const char *rollout_state_text(enum rollout_state state)
-{
-	static const char *const texts[ROLLOUT_STATE_MAX] = {
-#define ROLLOUT(name, text) [ROLLOUT_##name] = text,
-#include "balancer/master/rollout_states.def"
-#undef ROLLOUT
-	};
-
-	return (unsigned)state < ROLLOUT_STATE_MAX ? texts[state] : "?";
-}
-
 /* ---- the ring ----------------------------------------------------------- */
 
 const struct rollout *rollouts_latest(const struct rollouts *r)

@@ -14,17 +14,10 @@
 
 #include <stdint.h>
 
+#include "balancer/board/admin.h"
 #include "common/base.h"
 
 struct master;
-
-enum rollout_state {
-#define ROLLOUT(name, text) ROLLOUT_##name,
-#include "balancer/master/rollout_states.def"
-#undef ROLLOUT
-	ROLLOUT_STATE_MAX
-};
-const char *rollout_state_text(enum rollout_state state);
 
 #define ROLLOUTS_KEPT 8
 #define ROLLOUT_REASON_MAX 512

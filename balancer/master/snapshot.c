@@ -35,10 +35,12 @@ static void count(const struct master *m, struct snapshot *h)
 	list_each(it, &m->apps) {
 		const struct app *a = list_entry(it, struct app, link);
 		h->n_apps++;
+		h->n_rollouts++;
 		h->n_instances += instances_of(a);
 		list_each(at, &a->workers)
 			h->n_workers++;
 	}
+	h->n_rollouts += ROLLOUTS_KEPT;
 	list_each(it, &m->generations) {
 		h->n_generations++;
 		list_each(at, &list_entry(it, struct generation, link)->balancers)
@@ -89,6 +91,17 @@ static void write_instance(const struct app *a, uint32_t i, struct snapshot_inst
 					   .not_before_us = from->not_before_us };
 }
 
+static void write_rollout(uint32_t app_id, const struct rollout *from, struct snapshot_rollout *row)
+{
+	*row = (struct snapshot_rollout){ .app_id = app_id,
+					  .number = from->number,
+					  .reload = from->reload,
+					  .state = from->state,
+					  .kept = from->kept };
+	snprintf(row->reason, sizeof(row->reason), "%s", from->reason);
+	snprintf(row->lines, sizeof(row->lines), "%s", from->lines ? from->lines : "");
+}
+
 static void write_rows(const struct master *m, const struct snapshot_view *v)
 {
 	/* The view was made of memory that is ours to write. */
@@ -98,9 +111,14 @@ static void write_rows(const struct master *m, const struct snapshot_view *v)
 	struct snapshot_generation *generation = (void *)(uintptr_t)v->generations;
 	struct snapshot_balancer *balancer = (void *)(uintptr_t)v->balancers;
 
+	struct snapshot_rollout *rollout = (void *)(uintptr_t)v->rollouts;
+
+	for (int i = 0; i < ROLLOUTS_KEPT; i++)
+		write_rollout(0, &m->reloads.kept[i], rollout++);
 	list_each(it, &m->apps) {
 		const struct app *a = list_entry(it, struct app, link);
 		write_app(a, app++);
+		write_rollout(a->id, rollouts_latest(&a->rollouts), rollout++);
 		list_each(at, &a->workers)
 			write_worker(a, list_entry(at, struct worker, link), worker++);
 		for (uint32_t i = 0; i < instances_of(a); i++)

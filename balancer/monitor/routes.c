@@ -57,6 +57,160 @@ static void get_status(struct conn *c, const struct call *call)
 	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_status));
 }
 
+static uint32_t number_of(struct slice text)
+{
+	uint64_t n;
+
+	return slice_to_u64(text, UINT32_MAX, &n) == ERR_OK ? (uint32_t)n : UINT32_MAX;
+}
+
+static void on_reload(struct conn *c, const struct reply_from_master *r)
+{
+	struct snapshot_view v;
+
+	if (!view(c, r, &v))
+		return;
+	json_t *o = status_reload_json(&v, conn_number(c));
+	if (o)
+		conn_reply_json(c, 200, o);
+	else
+		conn_refuse(c, 404, "there was no such reload, or it is forgotten");
+}
+
+static void get_reload(struct conn *c, const struct call *call)
+{
+	conn_set_number(c, number_of(call->args[0]));
+	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_reload));
+}
+
+/* Ready to be given clients: somebody serves, and every app has a worker that is UP. */
+static void on_ready(struct conn *c, const struct reply_from_master *r)
+{
+	struct snapshot_view v;
+	json_t *why = json_array();
+
+	if (!view(c, r, &v)) {
+		json_decref(why);
+		return;
+	}
+	if (v.head->state != ADMIN_STATE_SERVING)
+		(void)json_array_append_new(
+			why, json_sprintf("drover is %s", admin_state_text(v.head->state)));
+	for (uint32_t i = 0; i < v.head->n_apps; i++) {
+		uint32_t up = 0;
+		for (uint32_t k = 0; k < v.head->n_workers; k++)
+			up += v.workers[k].app_id == v.apps[i].id && v.workers[k].state == WORKER_UP;
+		if (up == 0 && v.apps[i].in_config)
+			(void)json_array_append_new(
+				why, json_sprintf("app %s has no worker that is ready", v.apps[i].name));
+	}
+	bool ready = json_array_size(why) == 0;
+	conn_reply_json(c, ready ? 200 : 503, json_pack("{s:b, s:o}", "ready", ready, "reasons", why));
+}
+
+static void get_readyz(struct conn *c, const struct call *call)
+{
+	(void)call;
+	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_ready));
+}
+
+static void on_alive(struct conn *c, const struct reply_from_master *r)
+{
+	if (!refused(c, r))
+		conn_reply_text(c, 200, "text/plain", SLICE("alive\n"));
+}
+
+/* The master's loop turns: it has answered. */
+static void get_livez(struct conn *c, const struct call *call)
+{
+	(void)call;
+	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_alive));
+}
+
+/* ---- changing ----------------------------------------------------------- */
+
+static void on_done(struct conn *c, const struct reply_from_master *r)
+{
+	const struct admin_code_info *info = &admin_code_table[r->code];
+
+	if (!refused(c, r))
+		conn_reply_json(c, info->http_status,
+				json_pack("{s:s, s:I}", "result", info->text, "number",
+					  (json_int_t)r->number));
+}
+
+/* 0: it has been said that there is no such app. */
+static uint32_t app_id(struct conn *c, struct slice name)
+{
+	struct monitor *m = conn_monitor(c);
+
+	if (roster_read(m->heritage->roster, &m->roster))
+		for (uint32_t i = 0; i < MIN(m->roster.n_apps, ROSTER_APPS); i++) {
+			const struct roster_app *a = &m->roster.apps[i];
+			if (a->id && strnlen(a->name, sizeof(a->name)) == name.n &&
+			    memcmp(a->name, name.p, name.n) == 0)
+				return a->id;
+		}
+	conn_refuse(c, 404, "there is no app %.*s", (int)MIN(name.n, 63u), name.p);
+	return 0;
+}
+
+static void change(struct conn *c, enum admin_verb verb, uint32_t id, uint32_t number)
+{
+	asked(c, ask_master(conn_monitor(c), verb, id, number, 0, c, on_done));
+}
+
+static void post_reload(struct conn *c, const struct call *call)
+{
+	(void)call;
+	change(c, ADMIN_RELOAD, 0, 0);
+}
+
+static void post_stop(struct conn *c, const struct call *call)
+{
+	(void)call;
+	change(c, ADMIN_STOP, 0, 0);
+}
+
+static void post_upgrade(struct conn *c, const struct call *call)
+{
+	(void)call;
+	change(c, ADMIN_UPGRADE, 0, 0);
+}
+
+static void post_restart(struct conn *c, const struct call *call)
+{
+	uint32_t id = app_id(c, call->args[0]);
+
+	if (id)
+		change(c, ADMIN_RESTART, id, 0);
+}
+
+static void post_drain(struct conn *c, const struct call *call)
+{
+	uint32_t id = app_id(c, call->args[0]);
+
+	if (id)
+		change(c, ADMIN_DRAIN, id, number_of(call->args[1]));
+}
+
+static void post_scale(struct conn *c, const struct call *call)
+{
+	json_t *body = json_loadb(call->body.p, call->body.n, JSON_REJECT_DUPLICATES, NULL);
+	json_t *n = json_object_get(body, "instances");
+	json_int_t value = json_integer_value(n);
+	bool good = json_is_integer(n) && json_object_size(body) == 1;
+
+	json_decref(body);
+	if (!good || value < 0 || value > UINT32_MAX) {
+		conn_refuse(c, 422, "the body has to be {\"instances\": N}");
+		return;
+	}
+	uint32_t id = app_id(c, call->args[0]);
+	if (id)
+		change(c, ADMIN_SCALE, id, (uint32_t)value);
+}
+
 /* ---- the table ---------------------------------------------------------- */
 
 static const struct route {
@@ -64,7 +218,16 @@ static const struct route {
 	const char *path;
 	route_f *run;
 } routes[] = {
+	{ HTTP_M_GET, "/livez", get_livez },
+	{ HTTP_M_GET, "/readyz", get_readyz },
 	{ HTTP_M_GET, "/api/v1/status", get_status },
+	{ HTTP_M_GET, "/api/v1/reloads/*", get_reload },
+	{ HTTP_M_POST, "/api/v1/reload", post_reload },
+	{ HTTP_M_POST, "/api/v1/stop", post_stop },
+	{ HTTP_M_POST, "/api/v1/upgrade", post_upgrade },
+	{ HTTP_M_POST, "/api/v1/apps/*/restart", post_restart },
+	{ HTTP_M_POST, "/api/v1/apps/*/scale", post_scale }, /* {"instances": N} */
+	{ HTTP_M_POST, "/api/v1/apps/*/workers/*/drain", post_drain },
 };
 
 /* The next segment of `*rest`, which begins with '/'; advances it. */

@@ -52,6 +52,7 @@ struct conn {
 	enum conn_state state;
 	uint64_t deadline_us;
 	size_t seen;      /* bytes of the head that were looked at */
+	uint32_t number;  /* the handler's */
 	bool head_only;   /* HEAD: the fields, not the body */
 	bool continued;   /* it was told to go on with its body */
 };
@@ -66,6 +67,16 @@ static void go(struct conn *c, enum conn_state to)
 struct monitor *conn_monitor(struct conn *c)
 {
 	return c->door->m;
+}
+
+void conn_set_number(struct conn *c, uint32_t number)
+{
+	c->number = number;
+}
+
+uint32_t conn_number(const struct conn *c)
+{
+	return c->number;
 }
 
 static void end(struct conn *c)

@@ -53,6 +53,10 @@ struct call {
 
 struct monitor *conn_monitor(struct conn *c);
 
+/* A number that a handler keeps until the master's answer comes. */
+void conn_set_number(struct conn *c, uint32_t number);
+uint32_t conn_number(const struct conn *c);
+
 /* The reply, whole: exactly one of these for each connection.  `body` (taken, may be NULL:
  * out of memory) becomes JSON; `text` is borrowed. */
 void conn_reply_json(struct conn *c, uint16_t status, json_t *body);

@@ -20,6 +20,65 @@ static json_t *text_or_null(const char *text)
 	return text && text[0] ? json_string(text) : json_null();
 }
 
+/* Text of a worker, which may hold any bytes; JSON only takes UTF-8. */
+static json_t *any_text(const char *text)
+{
+	json_t *whole = json_string(text);
+	char plain[4096];
+	size_t n = 0;
+
+	if (whole)
+		return whole;
+	for (; text[n] && n < sizeof(plain) - 1; n++)
+		plain[n] = (unsigned char)text[n] < 0x80 ? text[n] : '?';
+	plain[n] = '\0';
+	return json_string(plain);
+}
+
+static json_t *rollout_json(const struct snapshot_rollout *r)
+{
+	json_t *o = json_object();
+
+	put(o, "number", json_integer(r->number));
+	put(o, "state", json_string(rollout_state_text(r->state)));
+	if (r->state != ROLLOUT_FAILED)
+		return o;
+	put(o, "reason", any_text(r->reason));
+	put(o, "lines", any_text(r->lines));
+	put(o, "kept_release", r->kept ? json_integer(r->kept) : json_null());
+	return o;
+}
+
+/* The latest release of an app, or NULL. */
+static const struct snapshot_rollout *rollout_of(const struct snapshot_view *v, uint32_t app_id)
+{
+	for (uint32_t i = 0; i < v->head->n_rollouts; i++)
+		if (v->rollouts[i].app_id == app_id && v->rollouts[i].number)
+			return &v->rollouts[i];
+	return NULL;
+}
+
+json_t *status_reload_json(const struct snapshot_view *v, uint32_t number)
+{
+	for (uint32_t i = 0; i < v->head->n_rollouts; i++) {
+		const struct snapshot_rollout *r = &v->rollouts[i];
+		if (r->app_id || r->number != number || number == 0)
+			continue;
+		json_t *o = rollout_json(r), *apps = json_array();
+		for (uint32_t k = 0; k < v->head->n_apps; k++) {
+			const struct snapshot_rollout *of = rollout_of(v, v->apps[k].id);
+			if (!of || of->reload != number)
+				continue;
+			json_t *app = rollout_json(of);
+			put(app, "name", json_string(v->apps[k].name));
+			(void)json_array_append_new(apps, app);
+		}
+		put(o, "apps", apps);
+		return o;
+	}
+	return NULL;
+}
+
 static const struct snapshot_instance *find_instance(const struct snapshot_view *v, uint32_t app_id,
 						     uint32_t instance)
 {
@@ -114,6 +173,7 @@ static json_t *app_json(const struct snapshot_view *v, const struct snapshot_app
 	json_t *o = json_object();
 	uint32_t up;
 	json_t *workers = workers_json(v, a, &up);
+	const struct snapshot_rollout *rollout = rollout_of(v, a->id);
 
 	put(o, "name", json_string(a->name));
 	put(o, "kind", json_string(a->servers ? "servers" : "command"));
@@ -123,6 +183,7 @@ static json_t *app_json(const struct snapshot_view *v, const struct snapshot_app
 	put(o, "wanted", json_integer(a->wanted));
 	put(o, "up", json_integer(up));
 	put(o, "failing", json_boolean(is_failing(v, a->id)));
+	put(o, "rollout", rollout ? rollout_json(rollout) : json_null());
 	put(o, "workers", workers);
 	return o;
 }

@@ -10,4 +10,7 @@
 /* All of it; the caller's.  NULL: out of memory. */
 json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage *h);
 
+/* What came of reload `number`, and of the releases that it asked for; NULL: it is not known. */
+json_t *status_reload_json(const struct snapshot_view *v, uint32_t number);
+
 #endif

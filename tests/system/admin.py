@@ -29,8 +29,8 @@ def socket_path(d):
 
 def connect(d, timeout=15):
 	s = socket.socket(socket.AF_UNIX)
+	s.connect(socket_path(d))  # with a timeout a full queue would be an error
 	s.settimeout(timeout)
-	s.connect(socket_path(d))
 	return s
 
 

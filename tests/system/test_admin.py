@@ -1,11 +1,12 @@
 """The admin channel: what it shows, whom it lets in, and what it bears."""
 import json
 import os
+import socket
 import stat
 from signal import SIGKILL
 
 import procs
-from admin import ask, command, socket_path, status
+from admin import ask, command, connect, read_answer, socket_path, status
 from procs import wait_until
 
 
@@ -71,3 +72,135 @@ def test_monitor_runs_as_the_balancers_do(running):
 	d = running
 	user = lambda pid: procs.read(f'/proc/{pid}/status').split(b'\nUid:')[1].split(b'\n')[0]
 	assert user(d.monitors()[0]) == user(d.balancers()[0])
+
+
+def test_reload_waits_for_the_release(running):
+	d = running
+	d.same_balancers = False
+	old = d.workers()
+	done = command(d, 'reload', '--wait')
+	assert done.returncode == 0, done.stderr
+	assert 'is done' in done.stdout
+	assert not {w.pid for w in old} & {w['pid'] for w in status(d)['apps'][0]['workers'] if w['state'] == 'up'}
+	d.wait_new_workers(old)
+	d.settle()
+
+
+def test_reload_of_a_bad_file(running):
+	d = running
+	d.write_config('listen: nonsense\n')
+	done = command(d, 'reload')
+	assert done.returncode == 1 and 'nonsense' in done.stderr, done.stderr
+	assert len(d.workers()) == 2 and d.get('/').status == 200
+
+
+def test_reload_of_a_release_that_fails(running):
+	d = running
+	d.same_balancers = False
+	old = {w.pid for w in d.workers()}
+	d.write_config(d.config({'command': ['sh', '-c', 'echo the base is gone >&2; exit 3']}))
+	done = command(d, 'reload', '--wait')
+	assert done.returncode == 1
+	assert 'exit status 3' in done.stderr and 'the base is gone' in done.stderr, done.stderr
+	assert {w.pid for w in d.workers()} == old and d.get('/').status == 200
+	assert status(d)['apps'][0]['rollout']['state'] == 'failed'
+	d.settle()
+
+
+def test_restart_one_app(running):
+	d = running
+	old = d.workers()
+	done = command(d, 'restart', 'app')
+	assert done.returncode == 0, done.stderr
+	d.wait_new_workers(old)
+	assert status(d)['apps'][0]['release'] == 2
+
+
+def test_scale_up_and_down(running):
+	d = running
+	for n in (4, 1):
+		done = command(d, 'scale', 'app', str(n))
+		assert done.returncode == 0, done.stderr
+		d.wait(lambda: len(d.workers()) == n and status(d)['apps'][0]['up'] == n, f'{n} workers')
+	assert command(d, 'scale', 'app', '0').returncode == 1
+	assert command(d, 'scale', 'app', '100000').returncode == 1
+	assert command(d, 'scale', 'app', 'x').returncode == 2
+
+
+def test_drain_one_worker(running):
+	d = running
+	victim, other = d.worker(1), d.worker(0)
+	done = command(d, 'drain', 'app/1')
+	assert done.returncode == 0 and str(victim.pid) in done.stdout, done.stderr
+	d.wait_new_workers([victim])
+	assert other.pid in {w.pid for w in d.workers()}
+	missing = command(d, 'drain', 'app/7')
+	assert missing.returncode == 1 and 'no such worker' in missing.stderr
+
+
+def test_unknown_app(running):
+	for words in (('restart', 'nope'), ('scale', 'nope', '2'), ('drain', 'nope/0')):
+		done = command(running, *words)
+		assert done.returncode == 1 and 'there is no app nope' in done.stderr, done.stderr
+
+
+def test_stop_returns_when_it_has_ended(running):
+	d = running
+	done = command(d, 'stop')
+	assert done.returncode == 0 and 'has ended' in done.stdout, done.stderr
+	assert d.wait_exit(5) == 0
+	d.check_ended()
+	gone = command(d, 'status')
+	assert gone.returncode == 1 and d.name in gone.stderr
+
+
+def test_upgrade_is_refused(running):
+	done = command(running, 'upgrade')
+	assert done.returncode == 1 and 'cannot do that' in done.stderr
+
+
+def test_probes(running):
+	assert ask(running, 'GET', '/livez').status == 200
+	ready = ask(running, 'GET', '/readyz')
+	assert ready.status == 200 and ready.json == {'ready': True, 'reasons': []}
+
+
+def test_tcp_is_for_looking(drover):
+	d, port = drover, procs.free_port()
+	d.start(d.config(admin={'listen': f'127.0.0.1:{port}'}))
+	for method, path, wanted in (('GET', '/api/v1/status', 200), ('GET', '/readyz', 200), ('POST', '/api/v1/stop', 403)):
+		with socket.create_connection(('127.0.0.1', port), 10) as s:
+			s.sendall(f'{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n'.encode())
+			assert read_answer(s).status == wanted
+	assert d.get('/').status == 200
+
+
+def test_hostile_clients(running):
+	"""Many that say nothing, a head without end, bodies too long: others are served, and all end."""
+	d = running
+	silent = [connect(d) for _ in range(100)]
+	assert status(d)['name'] == d.name
+	for text, wanted in ((b'GET /' + b'x' * 5000 + b' HTTP/1.1\r\n', 414), (b'\x16\x03\x01' * 100, 400),
+			     (b'POST /api/v1/apps/app/scale HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n', 413),
+			     (b'POST /api/v1/apps/app/scale HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n', 411)):
+		with connect(d) as s:
+			s.sendall(text)
+			assert read_answer(s).status == wanted, text[:40]
+	for body in (b'{', b'[]', b'{"instances": -1}', b'{"instances": 1.5}', b'{"instances": 1, "instances": 2}', b'[' * 4000):
+		with connect(d) as s:
+			s.sendall(b'POST /api/v1/apps/app/scale HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % len(body) + body)
+			assert read_answer(s).status == 422, body[:40]
+	slow = connect(d)
+	slow.sendall(b'GET /api/v1/status HT')
+	assert read_answer(slow).status in (0, 408)
+	for s in (*silent, slow):
+		s.close()
+	assert len(d.workers()) == 2 and status(d)['state'] == 'serving'
+
+
+def test_two_side_by_side(running, new_drover):
+	other = new_drover().start()
+	assert status(other)['pid'] == other.pid and status(running)['pid'] == running.pid
+	assert command(other, 'stop').returncode == 0
+	assert other.wait_exit(5) == 0
+	assert running.get('/').status == 200

@@ -89,27 +89,17 @@ static void test_usage(void **state)
 		  "drover: there is no command frobnicate; see drover --help, or to run a program: "
 		  "drover run -- frobnicate\n" },
 		{ { "start" }, 2, "", "drover: there is no command start; did you mean run?\n" },
-		{ { "reload" },
-		  2,
-		  "",
-		  "drover: there is no command reload; to reload, send SIGHUP to the master\n" },
-		{ { "relo" },
-		  2,
-		  "",
-		  "drover: there is no command relo; see drover --help, or to run a program: "
-		  "drover run "
-		  "-- relo\n" },
-		{ { " start" },
-		  2,
-		  "",
-		  "drover: there is no command  start; see drover --help, or to run a program: "
-		  "drover "
-		  "run --  start\n" },
+		{ { "relod" }, 2, "", "drover: there is no command relod; did you mean reload?\n" },
+		{ { "kill" }, 2, "", "drover: there is no command kill; did you mean stop?\n" },
+		{ { "scale", "web" }, 2, "", NULL },
+		{ { "scale", "web", "two" }, 2, "", "drover: drover scale: \"two\" is not a number of instances\n" },
+		{ { "drain", "web" }, 2, "", "drover: drover drain: \"web\" names no worker; one is named like web/0\n" },
+		{ { "status", "x" }, 2, "", NULL },
+		{ { " start" }, 2, "", "drover: there is no command  start; did you mean restart?\n" },
 		{ { "-s", "reload" },
 		  2,
 		  "",
-		  "drover: there is no command -s; send SIGHUP to the master to reload, SIGTERM to "
-		  "stop\n" },
+		  "drover: there is no command -s; did you mean drover reload, or drover stop?\n" },
 		{ { "--config", "x" },
 		  2,
 		  "",
