@@ -39,6 +39,7 @@ struct monitor_heritage {
 	int channel;                     /* to the master: ASK up, ANSWER down */
 	int admin_fd;                    /* listening Unix socket, or -1 */
 	int admin_tcp_fd;                /* listening TCP socket, for those who may only look; or -1 */
+	void (*seal)(void);              /* as above */
 };
 
 /* The monitor's main function; monitor_run() of monitor/. */

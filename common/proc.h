@@ -53,10 +53,10 @@ struct proc_failure {
 };
 
 /* Starts a program in its own process group, with default signal dispositions,
- * an empty signal mask, umask of the caller, its limits but those named, and no inherited
- * descriptor but 0, 1 and 2.  The directory is entered as the user.  A name
- * with a slash is relative to it; a file of unknown format is an error, never
- * handed to a shell.  Returns once exec has happened or failed (then nothing is
+ * an empty signal mask, no ambient capabilities, umask of the caller, its limits but
+ * those named, and no inherited descriptor but 0, 1 and 2.  The directory is entered as
+ * the user.  A name with a slash is relative to it; a file of unknown format is an error,
+ * never handed to a shell.  Returns once exec has happened or failed (then nothing is
  * left to reap).  The caller takes pid and pidfd.  ERR_SYS fills *ret_failure.
  * Only for processes without threads. */
 MUST_CHECK enum err proc_spawn(const struct proc_spec *spec, pid_t *ret_pid, int *ret_pidfd,

@@ -21,6 +21,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -205,6 +206,8 @@ NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
 	fd_close_all_but(&report_fd, 1);
 	if (proc_become(&spec->user))
 		report_and_exit(report_fd, STAGE_USER);
+	/* What a service manager gave us for low ports is not for the application. */
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	/* As the user: what root may enter and the user may not would only fail
 	 * later, in the application. */
 	if (spec->directory && chdir(spec->directory) != 0)

@@ -101,8 +101,9 @@ enum err tally_claim(struct tally *t, uint32_t *ret_row)
 	uint32_t n = rows_ever_used(t);
 
 	for (uint32_t i = 0; i < TALLY_ROWS; i++) {
-		if (i < n && row_used(&t->rows[i]))
+		if (i < n && atomic_load_explicit(&t->claimed[i], memory_order_relaxed))
 			continue;
+		atomic_store_explicit(&t->claimed[i], 1, memory_order_relaxed);
 		zero_row(&t->rows[i]);
 		atomic_store_explicit(&t->rows[i].used, 1, memory_order_release);
 		if (i >= n)
@@ -115,8 +116,9 @@ enum err tally_claim(struct tally *t, uint32_t *ret_row)
 
 void tally_retire(struct tally *t, uint32_t row)
 {
-	if (row >= TALLY_ROWS || !row_used(&t->rows[row]))
+	if (row >= TALLY_ROWS || !atomic_load_explicit(&t->claimed[row], memory_order_relaxed))
 		return;
+	atomic_store_explicit(&t->claimed[row], 0, memory_order_relaxed);
 	struct tally_row *from = &t->rows[row], *to = &t->retired;
 
 	/* First out of the sums, then into them: a reader may miss for a moment
@@ -211,7 +213,8 @@ uint64_t tally_peers(const struct tally *t, uint64_t key)
 
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot)
 {
-	uint32_t sum = 0, n = rows_ever_used(t);
+	uint32_t n = rows_ever_used(t);
+	uint64_t sum = 0; /* of at most TALLY_ROWS numbers, of which none can hide another */
 
 	if (slot >= ROSTER_SLOTS)
 		return 0;
@@ -219,5 +222,5 @@ uint32_t tally_in_flight(const struct tally *t, uint32_t slot)
 		if (row_used(&t->rows[i]))
 			sum += atomic_load_explicit(&t->rows[i].workers[slot].in_flight,
 						    memory_order_relaxed);
-	return sum;
+	return (uint32_t)MIN(sum, (uint64_t)UINT32_MAX);
 }

@@ -50,7 +50,7 @@ struct tally_worker {
 };
 
 struct tally_row {
-	_Atomic uint32_t used; /* written by the master */
+	_Atomic uint32_t used;      /* for readers: it counts */
 	_Atomic int32_t pid;
 	_Atomic uint64_t counters[COUNTER_MAX];
 	_Atomic uint64_t refusals[TALLY_SIDE_MAX][HTTP_RULE_MAX]; /* a SUM each */
@@ -60,8 +60,9 @@ struct tally_row {
 
 struct tally {
 	uint64_t stamp;
-	uint64_t seed;           /* of peers_key() */
-	_Atomic uint32_t n_rows; /* ever used: [0, n_rows); keeps readers off the others */
+	uint64_t seed;              /* of peers_key() */
+	_Atomic uint32_t claimed[TALLY_ROWS]; /* by the master, who believes no row */
+	_Atomic uint32_t n_rows;    /* ever used: [0, n_rows); keeps readers off the others */
 	struct tally_row retired;
 	struct tally_row rows[TALLY_ROWS];
 };

@@ -18,7 +18,6 @@
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
-#include "balancer/sandbox/sandbox.h"
 #include "common/contract.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -98,35 +97,6 @@ static const struct roster *protect_board(struct master *m, uint32_t row)
 	return roster;
 }
 
-/* ---- the sandbox --------------------------------------------------------- */
-
-static struct sandbox sandbox;
-
-static void enter_sandbox(const struct generation *g)
-{
-	const char *stage;
-
-	sandbox = (struct sandbox){
-		.role = SANDBOX_BALANCER,
-		.user = &g->user,
-		.off = g->config->cfg->sandbox == CFG_SANDBOX_OFF,
-		.required = g->config->cfg->sandbox == CFG_SANDBOX_REQUIRED,
-	};
-	if (sandbox_enter(&sandbox, &stage) == ERR_OK)
-		return;
-	log_error("cannot %s (user %s): %s", stage, g->user.set ? g->user.name : "unchanged",
-		  strerror(errno));
-	child_leave(EXIT_FAILED);
-}
-
-static void seal(void)
-{
-	if (sandbox_seal(&sandbox) == ERR_OK)
-		return;
-	log_error("cannot filter system calls: %s", strerror(errno));
-	child_leave(EXIT_FAILED);
-}
-
 void balancer_child(struct master *m, struct generation *g, uint32_t index, uint32_t row,
 		    int channel)
 {
@@ -141,7 +111,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 	int access_fd = take_logs(m, g);
 	keep_only(m, &s, channel, access_fd);
 	child_stdin_from_null();
-	enter_sandbox(g);
+	child_enter_sandbox(SANDBOX_BALANCER, &g->user, g->config->cfg);
 	struct proxy_heritage h = {
 		.config = g->config->cfg,
 		.roster = roster,
@@ -154,7 +124,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 		.access_log_fd = access_fd,
 		.sockets_max = generation_sockets_max(g),
 		.index = index,
-		.seal = seal,
+		.seal = child_seal,
 	};
 	int status = m->balancer_main(&h);
 	mem_free(s.fds);

@@ -19,6 +19,7 @@
 #include "balancer/master/balancer_child.h"
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
+#include "balancer/master/listener.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -26,6 +27,7 @@
 
 #define HUNG_US 30000000 /* without the ACK it owes */
 #define MESSAGES_A_TURN 64
+#define ACKS_OVER_MAX 16   /* one at its start; the others: not to be exact across an upgrade */
 #define MESSAGES_LEFT 4096 /* in the channel of one that has ended: more than it holds */
 
 /* ---- what it is told ---------------------------------------------------- */
@@ -80,6 +82,7 @@ static void tell(struct balancer *b)
 		struct msg message = { .type = MSG_ROSTER, .roster = { .version = version } };
 		if (!sent(b, &message, -1))
 			return;
+		b->acks_over--;
 		b->tell_roster = false;
 	}
 	for (int which = 0; which < LOG_KIND_MAX; which++)
@@ -95,6 +98,9 @@ static void tell(struct balancer *b)
 
 /* ---- what it says ------------------------------------------------------- */
 
+/* Nothing is said unasked, or twice, but one ACK at the start: a child that floods us is ended
+ * after a few messages, and need not be slowed down. */
+
 static bool hear_ack(struct balancer *b, uint64_t version)
 {
 	const struct slots *s = &b->generation->m->slots;
@@ -102,7 +108,7 @@ static bool hear_ack(struct balancer *b, uint64_t version)
 
 	if (b->foreign)
 		return true;
-	if ((version & 1) || version > newest || version < b->acked)
+	if (++b->acks_over > ACKS_OVER_MAX || (version & 1) || version > newest || version < b->acked)
 		return false;
 	b->acked = version;
 	b->behind_since_us = version < b->generation->m->told_version ? master_now_us() : 0;
@@ -123,6 +129,8 @@ static bool hear(struct balancer *b, const struct msg *message)
 		generation_on_ready(b->generation);
 		return true;
 	case MSG_STOPPED:
+		if (b->stopped || b->generation->drain == DRAIN_NONE)
+			return false;
 		b->stopped = true;
 		generation_on_stopped(b->generation);
 		return true;
@@ -143,6 +151,8 @@ static void hear_some(struct balancer *b, unsigned most)
 			return;
 		if (e == ERR_CLOSED) {
 			event_del(&b->ev_channel); /* its end is seen through the pidfd */
+			if (b->behind_since_us == 0) /* unless it only hung up: then it hangs */
+				b->behind_since_us = master_now_us();
 			return;
 		}
 		if (e || !hear(b, &message)) {
@@ -173,8 +183,10 @@ static void close_process(struct balancer *b)
 	event_del(&b->ev_writable);
 	fd_close(&b->pidfd);
 	fd_close(&b->channel);
-	if (!b->foreign)
+	if (!b->foreign) {
 		tally_retire(b->generation->m->tally, b->row);
+		warden_note_balancer(&b->generation->m->warden, b->row, 0);
+	}
 	b->pid = 0;
 }
 
@@ -208,6 +220,8 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	bool clean = si.si_code == CLD_EXITED && si.si_status == 0;
 	bool ordered = si.si_code == CLD_EXITED && si.si_status <= 1;
 	log_end(b, &si, told && ordered);
+	if (!clean)
+		listeners_mend(m);
 	if (told && !clean)
 		shutdown_on_forced(m);
 	close_process(b);
@@ -292,6 +306,7 @@ static enum err start_process(struct balancer *b)
 	/* A child reads the roster after its fork: it knows this version at least. */
 	master_publish(m);
 	b->acked = slots_version(&m->slots);
+	b->acks_over = 0;
 	b->behind_since_us = 0;
 	b->ready = b->stopped = b->killed = b->foreign = b->tell_roster = false;
 	enum err e = tally_claim(m->tally, &b->row);
@@ -303,6 +318,7 @@ static enum err start_process(struct balancer *b)
 		return e;
 	}
 	atomic_store_explicit(&m->tally->rows[b->row].pid, b->pid, memory_order_relaxed);
+	warden_note_balancer(&m->warden, b->row, b->pid);
 	watch(b);
 	log_debug("balancer %u (pid %d) of generation %u forked", b->index, (int)b->pid,
 		  b->generation->number);

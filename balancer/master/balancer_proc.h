@@ -25,6 +25,7 @@ struct balancer {
 	int pidfd, channel;
 	uint32_t row;            /* of the tally */
 	uint64_t acked;          /* newest roster version that it is known to follow */
+	int64_t acks_over;       /* ACKs that came, less the ROSTERs that asked for one */
 	uint64_t behind_since_us; /* it owes us an ACK since then; 0: it does not */
 	bool ready, stopped, killed;
 	bool foreign;            /* reads a roster, and writes a tally, of another layout than ours */

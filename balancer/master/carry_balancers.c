@@ -8,6 +8,7 @@
 #include "balancer/master/carry_parts.h"
 #include "balancer/master/generation.h"
 #include "balancer/master/listener.h"
+#include "balancer/master/reload.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -267,8 +268,10 @@ enum err carry_load_generation(struct carry_in *c, const struct state_record *r)
 	e = generation_find_user(m, config->cfg, &g->user);
 	if (!e && g->accepting)
 		e = take_listeners(c, g, r);
-	if (!e && g == m->serving)
+	if (!e && g == m->serving) {
 		m->balancer_user = g->user;
+		reload_set_prober(m, config->cfg);
+	}
 	return e;
 }
 
@@ -350,6 +353,8 @@ enum err carry_load_balancer(struct carry_in *c, const struct state_record *r)
 		fd_close(&b->channel);
 		b->pid = 0;
 	}
+	if (c->fresh_notes && !c->in->dry && !b->foreign)
+		warden_note_balancer(&c->m->warden, b->row, b->pid);
 	balancer_resume(b);
 	return ERR_OK;
 }

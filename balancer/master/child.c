@@ -1,10 +1,11 @@
 /* The first and last steps of forked children that serve; in the child.  See child.h. */
 #include "balancer/master/child.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "balancer/master/core.h"
@@ -43,9 +44,7 @@ const struct roster *child_take_roster(struct master *m)
 
 	if (e)
 		die(EXIT_FAILED, "cannot map the roster: %s", err_text(e));
-	munmap(m->slots.shared, sizeof(*m->slots.shared));
-	/* What the warden, with the master's rights, will act on. */
-	munmap(m->warden.notes, sizeof(*m->warden.notes));
+	master_shed_shared(false);
 	return roster;
 }
 
@@ -57,6 +56,34 @@ void child_stdin_from_null(void)
 		dup2(fd, STDIN_FILENO);
 		fd_close(&fd);
 	}
+}
+
+static struct sandbox sandbox;
+
+void child_enter_sandbox(enum sandbox_role role, const struct proc_user *user,
+			 const struct config *cfg)
+{
+	const char *stage;
+
+	sandbox = (struct sandbox){
+		.role = role,
+		.user = user,
+		.off = cfg->sandbox == CFG_SANDBOX_OFF,
+		.required = cfg->sandbox == CFG_SANDBOX_REQUIRED,
+	};
+	if (sandbox_enter(&sandbox, &stage) == ERR_OK)
+		return;
+	log_error("cannot %s (user %s): %s", stage, user->set ? user->name : "unchanged",
+		  strerror(errno));
+	child_leave(EXIT_FAILED);
+}
+
+void child_seal(void)
+{
+	if (sandbox_seal(&sandbox) == ERR_OK)
+		return;
+	log_error("cannot filter system calls: %s", strerror(errno));
+	child_leave(EXIT_FAILED);
 }
 
 /* Not exit(): whatever was registered with atexit() belongs to the master. */

@@ -3,6 +3,8 @@
 #define DROVER_MASTER_CHILD_H
 
 #include "balancer/board/roster.h"
+#include "balancer/config/config.h"
+#include "balancer/sandbox/sandbox.h"
 #include "common/base.h"
 
 struct master;
@@ -15,6 +17,12 @@ void child_obeys_its_channel(void);
 const struct roster *child_take_roster(struct master *m);
 
 void child_stdin_from_null(void);
+
+/* Gives up what its role has no need of, as `cfg` says; a failure is logged, and ends it. */
+void child_enter_sandbox(enum sandbox_role role, const struct proc_user *user,
+			 const struct config *cfg);
+/* The filter of system calls closes; when the loop stands, before a byte has been read. */
+void child_seal(void);
 
 /* Ends the process, after a leak check where there is one. */
 NORETURN void child_leave(int status);

@@ -25,6 +25,7 @@
 #include "balancer/master/supervisor.h"
 #include "balancer/master/upgrade.h"
 #include "balancer/master/warden.h"
+#include "balancer/sandbox/sandbox.h"
 #include "common/list.h"
 #include "common/proc.h"
 
@@ -71,6 +72,7 @@ struct master {
 	struct list buried;           /* struct worker: freed at the end of the turn */
 
 	struct proc_user balancer_user; /* of the generation in force */
+	struct sandbox prober;        /* what HTTP probes enter: as its balancers do */
 	uint64_t last_line;           /* the number of the workers' newest line of output */
 	uint64_t told_version;        /* roster version that the balancers were last woken for */
 	uint32_t next_generation, next_app_id, next_port;
@@ -95,6 +97,10 @@ uint64_t master_now_us(void);
 /* Makes the roster's draft visible, without waking anybody: that happens once,
  * at the end of the turn. */
 void master_publish(struct master *m);
+
+/* In a forked child: no access any more to what the warden acts on with our rights, nor to
+ * the roster; with `all`, nor to the tally. */
+void master_shed_shared(bool all);
 
 /* Children that are not ours to know: we are PID 1, or a worker left orphans. */
 void master_reap_strangers(struct master *m);

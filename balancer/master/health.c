@@ -106,7 +106,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 }
 
 void health_start(struct health *h, struct event_base *base, const struct addr *address,
-		  const struct cfg_app *conf, const struct proc_user *prober, bool fresh,
+		  const struct cfg_app *conf, const struct sandbox *prober, bool fresh,
 		  health_f *on_news, void *arg)
 {
 	*h = (struct health){ .active = true,

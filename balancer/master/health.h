@@ -34,7 +34,7 @@ struct health {
 	struct event_base *base;
 	struct addr address;
 	const struct cfg_app *conf;
-	const struct proc_user *prober;
+	const struct sandbox *prober;
 	struct health_row row;
 	bool probed;                /* there has been a report: */
 	struct probe_report report; /* the last one */
@@ -48,7 +48,7 @@ struct health {
  * never before returning.  `fresh`: the first ones come faster; else, for what is in the
  * rotation already, it counts as passed.  Borrows base, conf and prober. */
 void health_start(struct health *h, struct event_base *base, const struct addr *address,
-		  const struct cfg_app *conf, const struct proc_user *prober, bool fresh,
+		  const struct cfg_app *conf, const struct sandbox *prober, bool fresh,
 		  health_f *on_news, void *arg);
 void health_stop(struct health *h); /* harmless when not started */
 

@@ -258,6 +258,26 @@ void listeners_leave(struct master *m, const struct config *cfg)
 	}
 }
 
+void listeners_mend(struct master *m)
+{
+	list_each(it, &m->listeners) {
+		const struct listener *l = list_entry(it, struct listener, link);
+		char text[ADDR_TEXT_MAX];
+		for (size_t i = 0; i < l->n_fds; i++) {
+			int listening = 1;
+			if (getsockopt(l->fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listening,
+				       &(socklen_t){ sizeof(listening) }) != 0 || listening)
+				continue;
+			if (listen(l->fds[i], BACKLOG) == 0)
+				log_error("a socket of %s did not listen any more; it does again",
+					  addr_format(&l->actual, text));
+			else
+				log_error("a socket of %s does not listen any more: %s; restart drover",
+					  addr_format(&l->actual, text), strerror(errno));
+		}
+	}
+}
+
 void listener_drop(struct master *m, struct listener *l)
 {
 	(void)m;

@@ -46,6 +46,10 @@ void listeners_rollback(struct master *m);
  * found nothing, is also the last holder, and no connection falls in between. */
 void listeners_leave(struct master *m, const struct config *cfg);
 
+/* A balancer has ended badly: it may have left a socket that it shared with us deaf
+ * (shutdown(2), connect(2)).  Those listen again; what it kept in their queues is lost. */
+void listeners_mend(struct master *m);
+
 /* One generation less accepts here. */
 void listener_drop(struct master *m, struct listener *l);
 

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@
 #include "balancer/master/outlet.h"
 #include "balancer/master/reload.h"
 #include "balancer/master/worker_proc.h"
+#include "balancer/sandbox/rights.h"
 #include "common/clock.h"
 #include "common/contract.h"
 #include "common/fd.h"
@@ -79,6 +81,20 @@ uint64_t master_now_us(void)
 void master_publish(struct master *m)
 {
 	slots_publish(&m->slots);
+}
+
+void master_shed_shared(bool all)
+{
+	struct master *m = the_master;
+
+	if (!m) /* a test's child */
+		return;
+	if (m->slots.shared)
+		munmap(m->slots.shared, sizeof(*m->slots.shared));
+	if (m->warden.notes)
+		munmap(m->warden.notes, sizeof(*m->warden.notes));
+	if (all && m->tally)
+		munmap(m->tally, sizeof(*m->tally));
 }
 
 static bool is_ours(const struct master *m, pid_t pid)
@@ -157,6 +173,20 @@ static void raise_limits(struct master *m)
 			 "for a server", (unsigned long long)m->files);
 }
 
+/* Said once, here, not by each child that enters its sandbox. */
+static void look_at_kernel(const struct config *cfg)
+{
+	struct sandbox_kernel kernel;
+
+	if (rights_keep())
+		log_warn("cannot give up capabilities: %s", strerror(errno));
+	if (cfg->sandbox == CFG_SANDBOX_OFF)
+		return;
+	sandbox_look(&kernel);
+	for (size_t i = 0; i < ARRAY_LEN(kernel.why) && kernel.why[i]; i++)
+		log_warn("sandbox: %s", kernel.why[i]);
+}
+
 /* Started without one of 0, 1 and 2, what we open next would take its place,
  * and be written to as if it were our stdout. */
 static void fill_stdio(void)
@@ -187,6 +217,7 @@ static enum err start(struct master *m)
 	m->name = m->rundir.name;
 	proc_title(MASTER_TITLE "%s", m->name);
 	raise_limits(m);
+	look_at_kernel(cfg);
 	e = make_board(m);
 	if (!e)
 		e = signals_start(m);

@@ -43,17 +43,15 @@ static NORETURN void child(struct master *m, int channel)
 	(void)!mprotect(m->tally, sizeof(*m->tally), PROT_READ);
 	fd_close_all_but(keep, ARRAY_LEN(keep));
 	child_stdin_from_null();
-	if (proc_become(&m->balancer_user)) {
-		log_error("cannot become user %s: %s", m->balancer_user.name, strerror(errno));
-		child_leave(EXIT_FAILED);
-	}
+	child_enter_sandbox(SANDBOX_MONITOR, &m->balancer_user, m->config->cfg);
 	struct monitor_heritage h = { .name = m->name,
 				      .config_file = m->opt->config_file,
 				      .roster = roster,
 				      .tally = m->tally,
 				      .channel = channel,
 				      .admin_fd = m->admin.now.fd,
-				      .admin_tcp_fd = m->admin.now.tcp_fd };
+				      .admin_tcp_fd = m->admin.now.tcp_fd,
+				      .seal = child_seal };
 	child_leave(m->monitor_main(&h));
 }
 

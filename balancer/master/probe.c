@@ -5,7 +5,8 @@
  *      ▲                  │
  *      └── struct probe_report, a pipe ── after each try
  *
- * It runs as the balancers' user: that it reaches the worker proves that they will. */
+ * It runs as the balancers' user: that it reaches the worker proves that they will; and in a
+ * sandbox like theirs. */
 #include "balancer/master/probe.h"
 
 #include <errno.h>
@@ -20,8 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "balancer/master/core.h"
 #include "common/fd.h"
 #include "common/http_parse.h"
+#include "common/log.h"
 
 #define HEAD_BYTES 8192
 
@@ -147,9 +150,12 @@ struct probe_report probe_once(const struct addr *address, const char *path, uin
 
 /* What the master holds is shed as in balancer_child.c. */
 NORETURN static void probe_child(const struct addr *address, const struct probe_plan *plan,
-				 const struct proc_user *user, int fd, pid_t master)
+				 const struct sandbox *sandbox, int fd, pid_t master)
 {
 	struct probe_report report = verdict(PROBE_REFUSED);
+	struct sandbox s = *sandbox;
+	int keep[] = { fd, log_fd() };
+	const char *stage;
 	sigset_t none;
 	uint32_t good = 0;
 
@@ -157,11 +163,14 @@ NORETURN static void probe_child(const struct addr *address, const struct probe_
 		signal(signo, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	fd_close_all_but(&fd, 1);
+	fd_close_all_but(keep, ARRAY_LEN(keep));
+	master_shed_shared(true);
 	proc_title("drover: probe");
-	/* After the change of user, which takes the wish back. */
-	if (proc_become(user) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master)
+	log_ident("probe");
+	s.connect_port = addr_is_unix(address) ? 0 : addr_port(address);
+	/* The wish to die with the master after the change of user, which takes it back. */
+	if (sandbox_enter(&s, &stage) || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+	    getppid() != master || sandbox_seal(&s))
 		_exit(1);
 	for (;;) {
 		report = probe_once(address, plan->path, plan->timeout_ms);
@@ -179,7 +188,7 @@ NORETURN static void probe_child(const struct addr *address, const struct probe_
 
 /* No handler of ours runs in the child: signals wait until it has put them back. */
 static pid_t fork_probe(const struct addr *address, const struct probe_plan *plan,
-			const struct proc_user *user, int fd)
+			const struct sandbox *sandbox, int fd)
 {
 	sigset_t all, old;
 	pid_t master = getpid();
@@ -188,7 +197,7 @@ static pid_t fork_probe(const struct addr *address, const struct probe_plan *pla
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid_t pid = fork();
 	if (pid == 0)
-		probe_child(address, plan, user, fd, master);
+		probe_child(address, plan, sandbox, fd, master);
 	int error = errno;
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	errno = error;
@@ -196,13 +205,13 @@ static pid_t fork_probe(const struct addr *address, const struct probe_plan *pla
 }
 
 enum err probe_start(const struct addr *address, const struct probe_plan *plan,
-		     const struct proc_user *user, int *ret_pidfd, int *ret_fd)
+		     const struct sandbox *sandbox, int *ret_pidfd, int *ret_fd)
 {
 	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) != 0)
 		return errno == EMFILE || errno == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
-	pid_t pid = fork_probe(address, plan, user, fds[1]);
+	pid_t pid = fork_probe(address, plan, sandbox, fds[1]);
 	int error = errno;
 	fd_close(&fds[1]);
 	if (pid > 0 && fd_of_pid(pid, ret_pidfd) == ERR_OK) {

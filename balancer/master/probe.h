@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "balancer/sandbox/sandbox.h"
 #include "common/addr.h"
 #include "common/base.h"
 #include "common/err.h"
@@ -37,11 +38,11 @@ struct probe_plan {
 	uint32_t rise;
 };
 
-/* Forks a child that becomes `user` and probes as `plan` (borrowed until then) says.
+/* Forks a child that enters `sandbox` and probes as `plan` (borrowed until then) says.
  * *ret_fd gives a struct probe_report for each try; the caller takes both descriptors, and
  * ends the child with probe_end().  ERR_FD_LIMIT, ERR_SYS with errno. */
 MUST_CHECK enum err probe_start(const struct addr *address, const struct probe_plan *plan,
-				const struct proc_user *user, int *ret_pidfd, int *ret_fd);
+				const struct sandbox *sandbox, int *ret_pidfd, int *ret_fd);
 
 /* "GET /up on 127.0.0.1:4000 is answered 503"; cut where `size` ends. */
 void probe_text(const struct addr *address, const char *path, const struct probe_report *report,

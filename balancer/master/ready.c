@@ -158,7 +158,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 pid_t worker, const struct cfg_app *conf, const struct proc_user *prober,
+		 pid_t worker, const struct cfg_app *conf, const struct sandbox *prober,
 		 ready_f *on_ready, void *arg)
 {
 	*r = (struct ready){ .active = true, .base = base, .address = *address, .worker = worker,

@@ -21,7 +21,7 @@ struct ready {
 	pid_t worker;
 	uint64_t stranger_us;       /* since when another process listens there; 0: none does */
 	const struct cfg_app *conf;
-	const struct proc_user *prober;
+	const struct sandbox *prober;
 	bool probed;                /* there has been a report of the HTTP probe: */
 	struct probe_report report; /* the last one */
 	int pidfd;                  /* of the probe, then `fd` is its pipe; or -1 */
@@ -34,9 +34,9 @@ struct ready {
 
 /* Calls on_ready(arg) once, from the loop, when the process `worker` of `conf`, which is to
  * listen on `address`, has proved itself; never before returning.  Gives up only by ready_stop().
- * HTTP probes run as `prober`.  Borrows base, conf and prober. */
+ * HTTP probes run in `prober`.  Borrows base, conf and prober. */
 void ready_start(struct ready *r, struct event_base *base, const struct addr *address,
-		 pid_t worker, const struct cfg_app *conf, const struct proc_user *prober,
+		 pid_t worker, const struct cfg_app *conf, const struct sandbox *prober,
 		 ready_f *on_ready, void *arg);
 void ready_stop(struct ready *r); /* harmless when not started */
 

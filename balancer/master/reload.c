@@ -36,6 +36,16 @@ static enum err open_all(struct master *m, const struct config *cfg)
 	return ERR_OK;
 }
 
+void reload_set_prober(struct master *m, const struct config *cfg)
+{
+	m->prober = (struct sandbox){
+		.role = SANDBOX_PROBE,
+		.user = &m->balancer_user,
+		.off = cfg->sandbox == CFG_SANDBOX_OFF,
+		.required = cfg->sandbox == CFG_SANDBOX_REQUIRED,
+	};
+}
+
 enum err reload_boot(struct master *m, struct config *cfg)
 {
 	enum err e = apps_identify(m, cfg);
@@ -43,6 +53,7 @@ enum err reload_boot(struct master *m, struct config *cfg)
 	warden_set_wait(&m->warden, cfg);
 	if (!e)
 		e = generation_find_user(m, cfg, &m->balancer_user);
+	reload_set_prober(m, cfg);
 	if (!e)
 		e = outlets_open(m, cfg);
 	if (!e)
@@ -236,6 +247,7 @@ void reload_commit(struct generation *g)
 		monitor_reopen(m);
 	}
 	m->balancer_user = g->user;
+	reload_set_prober(m, m->config->cfg);
 	generation_serve(g);
 	warden_set_wait(&m->warden, m->config->cfg);
 	listeners_commit(m);

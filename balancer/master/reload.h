@@ -28,6 +28,9 @@ uint32_t reload_ask(struct master *m, const char *why);
 /* The start is over: what reload_ask() has put off. */
 void reload_now(struct master *m, const char *why);
 
+/* HTTP probes run as the balancers of `cfg` do; m->balancer_user is set. */
+void reload_set_prober(struct master *m, const struct config *cfg);
+
 /* All balancers of the loading generation are ready: it takes over. */
 void reload_commit(struct generation *g);
 

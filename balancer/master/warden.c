@@ -269,6 +269,12 @@ void warden_remove_note(struct warden *w, int note)
 	w->notes->files[note] = (struct warden_file){ .path = "" };
 }
 
+void warden_note_balancer(struct warden *w, uint32_t row, int32_t pid)
+{
+	if (w->notes && row < TALLY_ROWS)
+		atomic_store(&w->notes->balancers[row], pid);
+}
+
 int warden_balancer_fd(const struct warden *w)
 {
 	return w->balancers[1];

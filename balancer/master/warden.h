@@ -6,10 +6,12 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "balancer/board/tally.h"
 #include "balancer/master/backoff.h"
 #include "common/base.h"
 #include "common/err.h"
@@ -32,6 +34,9 @@ struct warden_notes {
 	int32_t group;         /* the balancers' process group: the master's */
 	char sockets[256];     /* directory of the workers' sockets, "" = none */
 	struct warden_file files[WARDEN_NOTES];
+	/* By row of the tally.  Not from the rows themselves: their balancers can write there,
+	 * and these pids are killed with the master's rights. */
+	_Atomic int32_t balancers[TALLY_ROWS];
 };
 
 struct warden {
@@ -66,6 +71,9 @@ void warden_set_sockets(struct warden *w, const char *path);
 int warden_note(struct warden *w, const char *path);
 /* Removes the file of a note, if it is still the one, and the note. -1 is fine. */
 void warden_remove_note(struct warden *w, int note);
+
+/* The balancer of a row of the tally, or 0: none.  Nothing before warden_start(). */
+void warden_note_balancer(struct warden *w, uint32_t row, int32_t pid);
 
 /* What every balancer keeps open. */
 int warden_balancer_fd(const struct warden *w);

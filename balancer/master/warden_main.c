@@ -56,19 +56,33 @@ static bool said_goodbye(int life_fd)
 	return n != 0;
 }
 
-/* True when the descriptor becomes readable (or ends) in time. */
-static bool wait_for(int fd, uint64_t ms)
+/* Whether no balancer holds the pipe any more.  None has reason to write into it, but
+ * one that did must not pass for all of them having ended. */
+static bool is_end(int fd)
+{
+	char bytes[512];
+	ssize_t n;
+
+	do
+		n = read(fd, bytes, sizeof(bytes));
+	while (n > 0 || (n < 0 && errno == EINTR));
+	return n == 0;
+}
+
+/* True when the descriptor becomes readable (or ends) in time; counts *ms down. */
+static bool wait_for(int fd, uint64_t *ms)
 {
 	uint64_t until;
 
 	clock_update();
-	until = clock_now_us() + ms * 1000;
+	until = clock_now_us() + *ms * 1000;
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		clock_update();
 		uint64_t now = clock_now_us();
 		uint64_t left = now < until ? (until - now) / 1000 + 1 : 0;
 		int n = poll(&p, 1, (int)MIN(left, 3600000));
+		*ms = left;
 		if (n > 0)
 			return true;
 		if (left == 0)
@@ -76,15 +90,22 @@ static bool wait_for(int fd, uint64_t ms)
 	}
 }
 
-/* Those that did not drain in time; the rows name them, the group confirms. */
-static void kill_balancers(const struct master *m)
+static bool wait_for_end(int fd, uint64_t ms)
 {
-	uint32_t n = atomic_load(&m->tally->n_rows);
+	if (fd_set_nonblock(fd, true))
+		return false;
+	while (wait_for(fd, &ms))
+		if (is_end(fd))
+			return true;
+	return false;
+}
 
-	for (uint32_t i = 0; i < MIN(n, TALLY_ROWS); i++) {
-		const struct tally_row *row = &m->tally->rows[i];
-		pid_t pid = atomic_load(&row->pid);
-		if (atomic_load(&row->used) && pid > 0 && getpgid(pid) == m->warden.notes->group) {
+/* Those that did not drain in time; the notes name them, the group confirms. */
+static void kill_balancers(const struct warden_notes *notes)
+{
+	for (uint32_t i = 0; i < TALLY_ROWS; i++) {
+		pid_t pid = atomic_load(&notes->balancers[i]);
+		if (pid > 0 && getpgid(pid) == notes->group) {
 			log_error("balancer (pid %d) has not drained in time: killing it",
 				  (int)pid);
 			kill(pid, SIGKILL);
@@ -118,7 +139,7 @@ static bool all_gone(struct prey *prey, size_t n)
 	size_t left = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (prey[i].pidfd >= 0 && wait_for(prey[i].pidfd, 0)) {
+		if (prey[i].pidfd >= 0 && wait_for(prey[i].pidfd, &(uint64_t){ 0 })) {
 			/* Its leader has ended: what it leaves behind goes with it. */
 			kill(-prey[i].pid, SIGKILL);
 			fd_close(&prey[i].pidfd);
@@ -170,8 +191,8 @@ void warden_main(struct master *m, int life_fd)
 		_exit(EXIT_DRAINED);
 	log_error("the master has ended unexpectedly: waiting for the balancers to drain, then "
 		  "stopping the workers");
-	if (!wait_for(w->balancers[0], w->notes->wait_ms))
-		kill_balancers(m);
+	if (!wait_for_end(w->balancers[0], w->notes->wait_ms))
+		kill_balancers(w->notes);
 	stop_workers(m);
 	remove_files(m);
 	log_notice("all that the master left behind is stopped");

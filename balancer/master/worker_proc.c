@@ -591,7 +591,7 @@ static void on_ready(void *arg)
 
 	if (w->release->conf->health_path)
 		health_start(&w->health, m->base, &w->address, w->release->conf,
-			     &m->balancer_user, true, on_health, w);
+			     &m->prober, true, on_health, w);
 	else
 		worker_event(w, WE_READY);
 }
@@ -608,7 +608,7 @@ void worker_follow_health(struct worker *w, struct release *r)
 	w->health_of = r->conf->health_path ? release_hold(r) : NULL;
 	if (!w->health_of)
 		return;
-	health_start(&w->health, m->base, &w->address, r->conf, &m->balancer_user, false, on_health,
+	health_start(&w->health, m->base, &w->address, r->conf, &m->prober, false, on_health,
 		     w);
 	w->health.row.sick = row.sick; /* a reload heals nobody */
 }
@@ -697,7 +697,7 @@ void worker_resume(struct worker *w)
 	}
 	if (w->phase == WS_STARTING)
 		ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf,
-			    &m->balancer_user, on_ready, w);
+			    &m->prober, on_ready, w);
 }
 
 void worker_watch(struct worker *w)
@@ -714,7 +714,7 @@ void worker_watch(struct worker *w)
 	uint64_t timeout_ms = w->release->conf->ready_timeout_ms;
 	w->deadline_us = w->started_us + timeout_ms * 1000;
 	master_timer(&w->ev_timer, MIN(timeout_ms, BOOT_LOOK_MS));
-	ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf, &m->balancer_user,
+	ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf, &m->prober,
 		    on_ready, w);
 	notify_start(&w->notify, m->base, w->pid, on_notified, w);
 }

@@ -9,6 +9,7 @@
 #include "balancer/monitor/monitor.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <string.h>
 
 #include "balancer/monitor/ask.h"
@@ -81,6 +82,9 @@ int monitor_run(const struct monitor_heritage *h)
 	list_init(&m->asks);
 	list_init(&m->graves);
 	if (start(m)) {
+		json_object_seed(0); /* opens /dev/urandom, once */
+		if (h->seal)
+			h->seal();
 		loop(m);
 		status = EXIT_DRAINED;
 	} else {

@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -34,9 +35,9 @@
 
 #define NAMES_MAX 512 /* system call numbers that get a name */
 
-enum { B = 1, P = 2, W = 4 }; /* balancer, probe; wide builds, in every role */
+enum { B = 1, P = 2, M = 4, W = 8 }; /* balancer, probe, monitor; wide builds, in every role */
 
-#define ALL (B | P)
+#define ALL (B | P | M)
 #define TESTS_MAX 2
 
 struct row {
@@ -72,16 +73,16 @@ struct row {
 
 static const struct row rows[] = {
 	/* The loop (libevent), and what the kernel itself repeats after SIGSTOP and SIGCONT. */
-	CALL(B, "epoll_wait"),
-	CALL(B, "epoll_pwait"),
-	CALL(B, "epoll_pwait2"),
-	CALL(B, "epoll_ctl"),
+	CALL(B | M, "epoll_wait"),
+	CALL(B | M, "epoll_pwait"),
+	CALL(B | M, "epoll_pwait2"),
+	CALL(B | M, "epoll_ctl"),
 	CALL(P, "poll"),
 	CALL(P, "ppoll"),
 	CALL(ALL, "restart_syscall"),
 	CALL(ALL, "rt_sigreturn"),
-	CALL(B, "clock_nanosleep"), /* roster_read(), when the writer is slow */
-	CALL(B, "nanosleep"),
+	CALL(B | M, "clock_nanosleep"), /* roster_read(), when the writer is slow */
+	CALL(B | M, "nanosleep"),
 	/* Where the vDSO cannot answer. */
 	CALL(ALL, "clock_gettime"),
 	CALL(ALL, "gettimeofday"),
@@ -93,18 +94,20 @@ static const struct row rows[] = {
 	CALL(B, "io_uring_register"),
 
 	/* Connections. */
-	CALL(B, "accept4"),
+	CALL(B | M, "accept4"),
 	CALL(ALL, "recvfrom"),
 	CALL(ALL, "sendto"),
-	CALL(B, "sendmsg"),
-	CALL(B, "recvmsg"),
-	CALL(B, "read"),
+	CALL(B | M, "sendmsg"),
+	CALL(B | M, "recvmsg"),
+	CALL(B | M, "read"),
 	CALL(ALL, "write"),
-	CALL(B, "writev"), /* also assert() and abort() */
+	CALL(B | M, "writev"), /* also assert() and abort() */
+	CALL(M, "readv"), /* bufferevents, which ask first how much there is */
+	IF(M, "ioctl", ARG(1, FIONREAD)),
 	CALL(ALL, "close"),
 	/* A listening socket is shared with the master and other balancers: only SHUT_WR leaves
 	 * it as it is. */
-	IF(B, "shutdown", ARG(1, SHUT_WR)),
+	IF(B | M, "shutdown", ARG(1, SHUT_WR)),
 	IF2(ALL, "socket", ARG(0, AF_UNIX), STREAM),
 	IF2(ALL, "socket", ARG(0, AF_INET), STREAM),
 	IF2(ALL, "socket", ARG(0, AF_INET6), STREAM),
@@ -115,8 +118,8 @@ static const struct row rows[] = {
 	IF2(ALL, "setsockopt", ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
 
 	/* Logs: a new descriptor comes through the channel, and fstat() tells what it is. */
-	CALL(B, "fstat"),
-	IF(B, "newfstatat", ARG(3, 0x1000 /* AT_EMPTY_PATH: fstat() in glibc 2.33 to 2.38 */)),
+	CALL(B | M, "fstat"),
+	IF(B | M, "newfstatat", ARG(3, 0x1000 /* AT_EMPTY_PATH: fstat() in glibc 2.33 to 2.38 */)),
 	CALL(ALL, "getpid"),
 
 	/* Memory; never executable. */
@@ -301,6 +304,7 @@ int main(int argc, char **argv)
 	printf("#define FILTER_MACHINE \"%s\"\n\n", cpu);
 	print_filter("balancer", make_filter(arch, B | wide));
 	print_filter("probe", make_filter(arch, P | wide));
+	print_filter("monitor", make_filter(arch, M | wide));
 	print_names(arch);
 	return 0;
 }

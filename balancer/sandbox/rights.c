@@ -18,6 +18,39 @@ void rights_bound(void)
 		(void)prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
 }
 
+/* What the master does with root's rights.  The bounding set stays: a worker that runs as root,
+ * or a setuid program that it starts, is as it would be without drover; and so does the right
+ * to new privileges, for the same reason. */
+static const int kept[] = {
+	CAP_NET_BIND_SERVICE, /* listens on ports below 1024 */
+	CAP_SETUID,
+	CAP_SETGID,  /* starts children as other users */
+	CAP_SETPCAP, /* empties the bounding set of those that it shuts in */
+	CAP_KILL,    /* stops them */
+	CAP_CHOWN,
+	CAP_FOWNER,       /* gives them their sockets and output */
+	CAP_DAC_OVERRIDE, /* configuration, logs and sockets of other users */
+	CAP_SYS_RESOURCE,
+	CAP_SYS_NICE, /* their limits and priorities */
+};
+
+enum err rights_keep(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct have[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+	uint32_t keep[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	if (syscall(SYS_capget, &head, have) != 0)
+		return ERR_SYS;
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+		keep[kept[i] / 32] |= UINT32_C(1) << kept[i] % 32;
+	for (size_t i = 0; i < ARRAY_LEN(have); i++) {
+		have[i].permitted &= keep[i];
+		have[i].effective &= keep[i];
+	}
+	return syscall(SYS_capset, &head, have) == 0 ? ERR_OK : ERR_SYS;
+}
+
 enum err rights_drop(void)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -29,17 +62,18 @@ enum err rights_drop(void)
 
 enum err rights_limit(enum sandbox_role role)
 {
+	enum { ALL = (1u << SANDBOX_ROLE_MAX) - 1 };
 	static const struct {
 		int resource;
 		unsigned roles; /* bit per enum sandbox_role */
 	} zero[] = {
 		/* Requests and secrets of many clients. */
-		{ RLIMIT_CORE, 1u << SANDBOX_BALANCER | 1u << SANDBOX_PROBE },
+		{ RLIMIT_CORE, ALL },
 #if !FILTER_WIDE
 		/* Not a balancer's: the kernel's own threads for io_uring count too. */
-		{ RLIMIT_NPROC, 1u << SANDBOX_PROBE },
+		{ RLIMIT_NPROC, ALL & ~(1u << SANDBOX_BALANCER) },
 #endif
-		{ RLIMIT_MSGQUEUE, 1u << SANDBOX_BALANCER | 1u << SANDBOX_PROBE },
+		{ RLIMIT_MSGQUEUE, ALL },
 	};
 	static const struct rlimit none = { 0, 0 };
 

@@ -33,6 +33,7 @@ static const struct {
 } filters[SANDBOX_ROLE_MAX] = {
 	[SANDBOX_BALANCER] = { balancer_filter, ARRAY_LEN(balancer_filter) },
 	[SANDBOX_PROBE] = { probe_filter, ARRAY_LEN(probe_filter) },
+	[SANDBOX_MONITOR] = { monitor_filter, ARRAY_LEN(monitor_filter) },
 };
 _Static_assert(ARRAY_LEN(balancer_filter) < BPF_MAXINSNS, "a filter may not be longer");
 #endif
@@ -111,6 +112,7 @@ static enum err watch_violations(enum sandbox_role role)
 	static const char *const texts[SANDBOX_ROLE_MAX] = {
 		[SANDBOX_BALANCER] = "a balancer",
 		[SANDBOX_PROBE] = "a probe",
+		[SANDBOX_MONITOR] = "the monitor",
 	};
 	struct sigaction act = { .sa_sigaction = on_violation,
 				 .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER };

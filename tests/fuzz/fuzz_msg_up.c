@@ -16,6 +16,8 @@
 #include "common/mem.h"
 #include "fuzz/packets.h"
 
+#define ACKS_OVER_MAX 16 /* as the master has it */
+
 /* Flags of a packet. */
 enum { FLAG_ROSTER = 1 /* the roster changes before it */ };
 
@@ -78,7 +80,8 @@ static void boot(void)
 /* What the master is to believe. */
 struct model {
 	uint64_t newest, acked;
-	bool ready, stopped, killed, closed;
+	int acks_over;
+	bool draining, ready, stopped, killed, closed;
 };
 
 static void model_hear(struct model *m, const struct packet *p)
@@ -93,7 +96,7 @@ static void model_hear(struct model *m, const struct packet *p)
 		return;
 	}
 	if (good && msg.type == MSG_ACK) {
-		good = !(msg.ack.version & 1) && msg.ack.version <= m->newest &&
+		good = ++m->acks_over <= ACKS_OVER_MAX && !(msg.ack.version & 1) && msg.ack.version <= m->newest &&
 		       msg.ack.version >= m->acked;
 		if (good)
 			m->acked = msg.ack.version;
@@ -101,7 +104,8 @@ static void model_hear(struct model *m, const struct packet *p)
 		good = !m->ready;
 		m->ready = true;
 	} else if (good && msg.type == MSG_STOPPED) {
-		m->stopped = true;
+		good = m->draining && !m->stopped;
+		m->stopped |= good;
 	} else {
 		good = false; /* only the monitor asks */
 	}
@@ -118,6 +122,7 @@ static void change_roster(struct model *model)
 	master_publish(&master);
 	balancers_tell_roster(&master);
 	model->newest = slots_version(&master.slots);
+	model->acks_over--;
 }
 
 /* Everything that the master sent makes sense to a balancer. */
@@ -157,6 +162,7 @@ static void run(struct generation *g, const uint8_t *data, size_t n)
 		FUZZ_FAIL("the balancer cannot be started");
 	struct balancer *b = list_entry(list_first(&g->balancers)->next, struct balancer, link);
 	model.newest = model.acked = slots_version(&master.slots);
+	model.draining = g->drain != DRAIN_NONE;
 	for (unsigned i = 0; i < PACKETS_MAX && packet_next(&data, &n, &packet); i++) {
 		if (packet.flags & FLAG_ROSTER) {
 			turn(); /* what was sent before is judged by the version before */
@@ -193,7 +199,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	uint64_t before = open_fds();
 	enum generation_state state = states[*data++ & 3];
 	struct generation g = {
-		.m = &master, .number = 1, .state = state, .config = &config_ref, .accepting = true
+		.m = &master, .number = 1, .state = state, .config = &config_ref, .accepting = true,
+		.drain = state == GENERATION_DRAINING ? DRAIN_RELOAD : DRAIN_NONE,
 	};
 	list_init(&g.balancers);
 	list_push_back(&master.generations, &g.link);

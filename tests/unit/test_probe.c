@@ -98,11 +98,12 @@ static void test_process(void **state)
 	const struct proc_user ourselves = { .set = false };
 	const struct probe_plan plan = { .path = "/", .timeout_ms = 5000, .first_pause_ms = 100,
 					 .rise = 1 };
+	const struct sandbox sandbox = { .role = SANDBOX_PROBE, .user = &ourselves };
 	struct probe_report report;
 	int pidfd, fd;
 
 	(void)state;
-	assert_int_equal(probe_start(&address, &plan, &ourselves, &pidfd, &fd), ERR_OK);
+	assert_int_equal(probe_start(&address, &plan, &sandbox, &pidfd, &fd), ERR_OK);
 	for (int i = 0; i < 2; i++) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		assert_int_equal(poll(&p, 1, 5000), 1);

@@ -171,7 +171,10 @@ static void do_handler(void)
 	signal(SIGSYS, SIG_IGN);
 }
 
-enum { BALANCER = 1 << SANDBOX_BALANCER, PROBE = 1 << SANDBOX_PROBE, BOTH = BALANCER | PROBE };
+enum {
+	SERVERS = 1 << SANDBOX_BALANCER | 1 << SANDBOX_MONITOR,
+	ALL = SERVERS | 1 << SANDBOX_PROBE
+};
 
 static const struct {
 	const char *row;
@@ -181,20 +184,20 @@ static const struct {
 	int end;          /* of those that are allowed */
 	const char *name; /* in the log */
 } rows[] = {
-	{ "memory", do_memory, BOTH, BOTH, 0, NULL },
-	{ "connections", do_connect, BOTH, BOTH, 0, NULL },
-	{ "time", do_time, BALANCER, BOTH, 0, NULL },
-	{ "a new log", do_reopen, BALANCER, BOTH, 0, NULL },
-	{ "half close", do_half_close, BALANCER, BALANCER, 0, "shutdown" },
-	{ "abort", do_abort, BOTH, BOTH, ABORTED, NULL },
-	{ "open", do_open, 0, BOTH, 0, "openat" },
+	{ "memory", do_memory, ALL, ALL, 0, NULL },
+	{ "connections", do_connect, ALL, ALL, 0, NULL },
+	{ "time", do_time, SERVERS, ALL, 0, NULL },
+	{ "a new log", do_reopen, SERVERS, ALL, 0, NULL },
+	{ "half close", do_half_close, SERVERS, SERVERS, 0, "shutdown" },
+	{ "abort", do_abort, ALL, ALL, ABORTED, NULL },
+	{ "open", do_open, 0, ALL, 0, "openat" },
 	{ "create", do_create, 0, 0, 0, "mknod" },
 	{ "unlink", do_unlink, 0, 0, 0, "unlinkat" },
-	{ "fork", do_fork, 0, BOTH, 0, "clone" },
-	{ "exec", do_exec, 0, BOTH, 0, "execve" },
-	{ "signals", do_kill, 0, BOTH, 0, NULL },
-	{ "signals but SIGABRT", do_abort_other, 0, BOTH, 1000 + SIGTERM, "tgkill" },
-	{ "trace", do_trace, 0, BOTH, 0, "ptrace" },
+	{ "fork", do_fork, 0, ALL, 0, "clone" },
+	{ "exec", do_exec, 0, ALL, 0, "execve" },
+	{ "signals", do_kill, 0, ALL, 0, NULL },
+	{ "signals but SIGABRT", do_abort_other, 0, ALL, 1000 + SIGTERM, "tgkill" },
+	{ "trace", do_trace, 0, ALL, 0, "ptrace" },
 	{ "another user", do_setuid, 0, 0, 0, "setresuid" },
 	{ "bind", do_bind, 0, 0, 0, "bind" },
 	{ "listen", do_listen, 0, 0, 0, "listen" },
@@ -203,11 +206,11 @@ static const struct {
 	{ "netlink", do_netlink, 0, 0, 0, "socket" },
 	{ "options of listening sockets", do_filter_port, 0, 0, 0, "setsockopt" },
 	{ "a new ring", do_new_ring, 0, 0, 0, "io_uring_setup" },
-	{ "flags of shared descriptors", do_flags, 0, BOTH, 0, "fcntl" },
-	{ "write to what is read-only", do_write_again, 0, BOTH, 0, "mprotect" },
-	{ "code", do_code, 0, BOTH, 0, "mmap" },
-	{ "dumpable again", do_unfilter, 0, BOTH, 0, "prctl" },
-	{ "a handler for it", do_handler, 0, BOTH, 0, "rt_sigaction" },
+	{ "flags of shared descriptors", do_flags, 0, ALL, 0, "fcntl" },
+	{ "write to what is read-only", do_write_again, 0, ALL, 0, "mprotect" },
+	{ "code", do_code, 0, ALL, 0, "mmap" },
+	{ "dumpable again", do_unfilter, 0, ALL, 0, "prctl" },
+	{ "a handler for it", do_handler, 0, ALL, 0, "rt_sigaction" },
 };
 
 struct job {
@@ -397,8 +400,10 @@ static void test_only_port(void **state)
 
 /* ---- kernels that lack something ---------------------------------------- */
 
-/* From here on `number` fails as on a kernel that does not have it; with `first`, only when
- * that is its first argument. */
+static unsigned lack_error = ENOSYS;
+
+/* From here on `number` fails with lack_error; unless `any`, only when its first argument is
+ * `first`. */
 static void lack(unsigned number, unsigned first, bool any)
 {
 	const struct sock_filter ops[] = {
@@ -406,7 +411,7 @@ static void lack(unsigned number, unsigned first, bool any)
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 3),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
 		BPF_JUMP(BPF_JMP | (any ? BPF_JGE : BPF_JEQ) | BPF_K, any ? 0 : first, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (any ? ENOSYS : EINVAL)),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | lack_error),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { .len = ARRAY_LEN(ops),
@@ -425,9 +430,16 @@ static void lack_new_seccomp(void)
 {
 	lack(SYS_seccomp, 0, true);
 }
+static void keep_from_both(void) /* as systemd's @system-service does */
+{
+	lack_error = EPERM;
+	lack(SYS_seccomp, 0, true);
+	lack(SYS_landlock_create_ruleset, 0, true);
+}
 static void lack_seccomp(void)
 {
 	lack(SYS_seccomp, 0, true);
+	lack_error = EINVAL;
 	lack(SYS_prctl, PR_SET_SECCOMP, false);
 }
 
@@ -442,6 +454,8 @@ static void test_lacks(void **state)
 		{ "no Landlock", lack_landlock, false, REFUSED },
 		{ "no Landlock, required", lack_landlock, true, SKIPPED },
 		{ "no seccomp(2), but prctl(2)", lack_new_seccomp, true, REFUSED },
+		{ "kept from seccomp(2) and Landlock", keep_from_both, false, REFUSED },
+		{ "kept from seccomp(2) and Landlock, required", keep_from_both, true, SKIPPED },
 		{ "no seccomp", lack_seccomp, false, 0 },
 		{ "no seccomp, required", lack_seccomp, true, SKIPPED + 1 },
 	};
