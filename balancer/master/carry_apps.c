@@ -217,6 +217,7 @@ enum err carry_load_app(struct carry_in *c, const struct state_record *r)
 static const struct state_field release_fields[] = {
 	STATE_FIELD(struct release, U32, number),
 	STATE_FIELD(struct release, BOOL, announced),
+	STATE_FIELD(struct release, BOOL, recycle_warned),
 	STATE_FIELD(struct release, BOOL, kill_excused),
 };
 
@@ -316,6 +317,10 @@ static const struct state_field worker_fields[] = {
 	STATE_FIELD(struct worker, U64, drain_us),
 	STATE_FIELD(struct worker, U64, requests_before),
 	STATE_FIELD(struct worker, U64, deadline_us),
+	STATE_FIELD(struct worker, U64, watchdog_us),
+	STATE_FIELD(struct worker, BOOL, retiring),
+	STATE_FIELD(struct worker, BOOL, hung),
+	STATE_FIELD(struct worker, BOOL, drain_over),
 	STATE_FIELD(struct worker, BOOL, signalled),
 	STATE_FIELD(struct worker, BOOL, served),
 	STATE_FIELD(struct worker, BOOL, boot_looked),
@@ -349,6 +354,7 @@ static void save_worker(const struct app *a, const struct worker *w, struct stat
 	state_put_u64(o, "alive", w->pidfd >= 0);
 	state_put_u64(o, "epoch", row->epoch);
 	state_put_u64(o, "start_ticks", row->start_ticks);
+	state_put_u64(o, "sick", w->health.row.sick);
 	state_put(o, worker_fields, ARRAY_LEN(worker_fields), w);
 	state_put(o, notify_fields, ARRAY_LEN(notify_fields), &w->notify);
 	for (int i = 0; i < 2; i++) {
@@ -425,6 +431,7 @@ enum err carry_load_worker(struct carry_in *c, const struct state_record *r)
 	if (!makes_sense(w, phase))
 		return carry_refuse(r, "its release, its phase or its place is missing");
 	w->phase = (enum worker_phase)phase;
+	w->health.row.sick = state_get_u64(r, "sick", 0);
 	enum err e = take_output(w, r);
 	if (!e && state_get_u64(r, "alive", 0) && fd_of_pid(w->pid, &w->pidfd) && !c->in->dry)
 		return carry_refuse(r, "there is no such process");

@@ -254,6 +254,7 @@ static enum err take_over(struct master *m, struct state_in *in)
 		return e;
 	m->booting = false;
 	raise_limits(m);
+	look_at_kernel(m->config->cfg);
 	return ERR_OK;
 }
 

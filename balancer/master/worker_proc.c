@@ -681,6 +681,7 @@ void worker_resume(struct worker *w)
 	uint64_t ms = wait_ms(w);
 
 	master_event(m, &w->ev_timer, -1, EV_TIMEOUT, on_timer, w);
+	master_event(m, &w->ev_watchdog, -1, EV_TIMEOUT, on_watchdog, w);
 	if (ms)
 		master_timer(&w->ev_timer, ms);
 	if (w->pid == 0)
@@ -698,6 +699,16 @@ void worker_resume(struct worker *w)
 	if (w->phase == WS_STARTING)
 		ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf,
 			    &m->prober, on_ready, w);
+	if (w->phase != WS_UP)
+		return;
+	sampler_begin(w);
+	wait_for_sign(w);
+	if (w->release->conf->health_path) {
+		bool sick = w->health.row.sick;
+		health_start(&w->health, m->base, &w->address, w->release->conf, &m->prober,
+			     false, on_health, w);
+		w->health.row.sick = sick; /* an upgrade heals nobody */
+	}
 }
 
 void worker_watch(struct worker *w)
