@@ -23,15 +23,16 @@ void rights_bound(void)
  * to new privileges, for the same reason. */
 static const int kept[] = {
 	CAP_NET_BIND_SERVICE, /* listens on ports below 1024 */
-	CAP_SETUID,
-	CAP_SETGID,  /* starts children as other users */
-	CAP_SETPCAP, /* empties the bounding set of those that it shuts in */
-	CAP_KILL,    /* stops them */
-	CAP_CHOWN,
-	CAP_FOWNER,       /* gives them their sockets and output */
+	CAP_SETUID,           /* starts children as other users */
+	CAP_SETGID,
+	CAP_SETPCAP,      /* empties the bounding set of those that it shuts in */
+	CAP_KILL,         /* stops them */
+	CAP_CHOWN,        /* gives them their sockets and output */
+	CAP_FOWNER,
 	CAP_DAC_OVERRIDE, /* configuration, logs and sockets of other users */
-	CAP_SYS_RESOURCE,
-	CAP_SYS_NICE, /* their limits and priorities */
+	CAP_SYS_RESOURCE, /* their limits and priorities */
+	CAP_SYS_NICE,
+	CAP_SYS_PTRACE,   /* whose a listening socket is (owner.c): /proc/PID/fd of other users */
 };
 
 enum err rights_keep(void)

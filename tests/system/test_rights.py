@@ -12,7 +12,7 @@ from drover import AS_ROOT, bundled
 CAPABILITIES = ('chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable '
 		'net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot '
 		'sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource').split()
-KEPT = set('chown dac_override fowner kill setgid setuid setpcap net_bind_service sys_nice sys_resource'.split())
+KEPT = set('chown dac_override fowner kill setgid setuid setpcap net_bind_service sys_nice sys_ptrace sys_resource'.split())
 
 # Reports what it was born with, then serves as any worker does.
 WORKER = '''
