@@ -65,7 +65,8 @@ static bool ends(const char *text, size_t room)
 static bool texts_end(const struct snapshot_view *v)
 {
 	const struct snapshot *h = v->head;
-	bool good = true;
+	bool good = ends(h->upgrade_from, sizeof(h->upgrade_from)) &&
+		    ends(h->upgrade_reason, sizeof(h->upgrade_reason));
 
 	for (uint32_t i = 0; i < h->n_apps; i++)
 		good = good && ends(v->apps[i].name, sizeof(v->apps[i].name));

@@ -62,7 +62,7 @@ enum generation_state {
 };
 const char *generation_state_text(uint32_t state);
 
-/* What came of a release, or of a reload as a whole. */
+/* What came of a release, of a reload as a whole, or of an upgrade. */
 enum rollout_state {
 #define ROLLOUT(name, text) ROLLOUT_##name,
 #include "balancer/board/rollout_states.def"
@@ -71,7 +71,7 @@ enum rollout_state {
 };
 const char *rollout_state_text(uint32_t state);
 
-#define SNAPSHOT_STAMP 0x64726f7601u /* "drov" and the layout's number */
+#define SNAPSHOT_STAMP 0x64726f7602u /* "drov" and the layout's number */
 
 struct snapshot_app {
 	uint32_t id;
@@ -126,6 +126,10 @@ struct snapshot {
 	uint32_t state;          /* enum admin_state */
 	int32_t master_pid;
 	uint64_t now_us, started_us; /* monotonic */
+	uint32_t upgrades;       /* begun so far; the last one: */
+	uint32_t upgrade;        /* enum rollout_state */
+	char upgrade_from[64];   /* DONE: the version that it replaced */
+	char upgrade_reason[256]; /* FAILED: why the program that ran before goes on */
 	uint32_t n_apps, n_workers, n_instances, n_generations, n_balancers, n_rollouts;
 };
 

@@ -226,11 +226,47 @@ int command_stop(const struct args *a, struct cli_run *ret_run)
 	return cli_answered(status < 0 ? EXIT_DRAINED : status);
 }
 
+/* -1: it is still on its way. */
+static int upgrade_verdict(const struct instance *it, long long number)
+{
+	struct answer answer = remote_ask(it, "GET", "/api/v1/status", NULL);
+	json_t *json = answer.status == 200 ? answer_json(&answer) : NULL;
+	const json_t *upgrade = json_object_get(json, "upgrade");
+	const char *state = text(upgrade, "state");
+	int status = -1;
+
+	if (!json) {
+		status = answer.status == 200 ? EXIT_FAILED : refused(&answer);
+	} else if (strcmp(state, "failed") == 0) {
+		cli_complain("the upgrade failed: %s", text(upgrade, "reason"));
+		status = EXIT_FAILED;
+	} else if (strcmp(state, "done") == 0 &&
+		   json_integer_value(json_object_get(upgrade, "number")) >= number) {
+		printf("%s: drover %s has taken over from %s\n", it->name, text(json, "version"),
+		       text(upgrade, "from"));
+		status = EXIT_DRAINED;
+	}
+	json_decref(json);
+	answer_fini(&answer);
+	return status;
+}
+
+/* Returns with the verdict.  The monitor is another one afterwards: an answer may be cut
+ * short, and the question is asked again. */
 int command_upgrade(const struct args *a, struct cli_run *ret_run)
 {
-	long long number;
-	int status = order(a, mem_must_dup("/api/v1/upgrade"), NULL, &number);
+	struct instance it;
+	long long number = 0;
+	int status = instance_find(a, &it);
 
 	(void)ret_run;
-	return status >= 0 ? status : EXIT_DRAINED;
+	if (status >= 0)
+		return status;
+	status = post(&it, "/api/v1/upgrade", NULL, &number);
+	while (status < 0) {
+		poll(NULL, 0, LOOK_MS);
+		status = upgrade_verdict(&it, number);
+	}
+	instance_fini(&it);
+	return cli_answered(status);
 }

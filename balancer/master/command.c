@@ -67,10 +67,12 @@ static enum admin_code stop(struct master *m, const struct msg *ask, struct answ
 
 static enum admin_code upgrade(struct master *m, const struct msg *ask, struct answer *answer)
 {
-	(void)m;
 	(void)ask;
-	(void)answer;
-	return ADMIN_NOT_AVAILABLE_CODE;
+	if (shutdown_begun(&m->stop))
+		return ADMIN_STOPPING_CODE;
+	upgrade_begin(m, "drover upgrade");
+	answer->number = m->upgrade.asked + m->upgrade.again;
+	return ADMIN_ACCEPTED_CODE;
 }
 
 static command_f *const commands[ADMIN_VERB_MAX] = {

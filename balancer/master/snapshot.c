@@ -138,6 +138,18 @@ static void write_rows(const struct master *m, const struct snapshot_view *v)
 	}
 }
 
+static void write_upgrade(const struct upgrade *u, struct snapshot *head)
+{
+	static const enum rollout_state ends[] = { [UPGRADE_NEVER] = ROLLOUT_NONE,
+						   [UPGRADE_DONE] = ROLLOUT_DONE,
+						   [UPGRADE_FAILED] = ROLLOUT_FAILED };
+
+	head->upgrades = u->asked;
+	head->upgrade = u->phase != UPGRADE_NONE || u->again ? ROLLOUT_RUNNING : ends[u->outcome];
+	snprintf(head->upgrade_from, sizeof(head->upgrade_from), "%s", u->before);
+	snprintf(head->upgrade_reason, sizeof(head->upgrade_reason), "%s", u->reason);
+}
+
 enum err snapshot_make(struct master *m, int *ret_fd)
 {
 	struct snapshot head = { .stamp = SNAPSHOT_STAMP,
@@ -147,6 +159,7 @@ enum err snapshot_make(struct master *m, int *ret_fd)
 				 .started_us = m->started_us };
 	struct snapshot_view v;
 
+	write_upgrade(&m->upgrade, &head);
 	count(m, &head);
 	size_t bytes = snapshot_bytes(&head);
 	struct snapshot *whole = mem_alloc_zero(bytes);

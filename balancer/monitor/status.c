@@ -230,6 +230,17 @@ static json_t *generations_json(const struct snapshot_view *v)
 	return list;
 }
 
+static json_t *upgrade_json(const struct snapshot *head)
+{
+	json_t *o = json_object();
+
+	put(o, "number", json_integer(head->upgrades));
+	put(o, "state", json_string(rollout_state_text(head->upgrade)));
+	put(o, "from", head->upgrade_from[0] ? json_string(head->upgrade_from) : json_null());
+	put(o, "reason", head->upgrade_reason[0] ? json_string(head->upgrade_reason) : json_null());
+	return o;
+}
+
 json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage *h)
 {
 	json_t *o = json_object(), *apps = json_array();
@@ -248,5 +259,6 @@ json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage
 	put(o, "apps", apps);
 	put(o, "balancers", balancers_json(v, h->tally));
 	put(o, "generations", generations_json(v));
+	put(o, "upgrade", upgrade_json(v->head));
 	return o;
 }

@@ -154,11 +154,6 @@ def test_stop_returns_when_it_has_ended(running):
 	assert gone.returncode == 1 and d.name in gone.stderr
 
 
-def test_upgrade_is_refused(running):
-	done = command(running, 'upgrade')
-	assert done.returncode == 1 and 'cannot do that' in done.stderr
-
-
 def test_probes(running):
 	assert ask(running, 'GET', '/livez').status == 200
 	ready = ask(running, 'GET', '/readyz')

@@ -12,7 +12,7 @@ import pytest
 
 import drover as d
 import procs
-from admin import status
+from admin import command, status
 from load import Steady
 from manager import Notify
 
@@ -113,6 +113,24 @@ def test_same_process_same_workers(drover):
 	assert len(drover.balancers()) == 2 and not set(balancers) & set(drover.balancers())
 	assert drover.get().status == 200
 	assert procs.command_line(drover.pid).startswith(f'drover: master of {drover.name}')
+
+
+def test_command(drover, program):
+	"""`drover upgrade` returns with the verdict, good or not."""
+	drover.start()
+	workers = identity(drover)
+	drover.same_balancers = False
+	assert status(drover)['upgrade'] == {'number': 0, 'state': 'none', 'from': None, 'reason': None}
+	for n in (1, 2):
+		done = command(drover, 'upgrade')
+		assert done.returncode == 0 and 'has taken over from' in done.stdout, done.stderr + drover.log()
+		assert status(drover)['upgrade']['number'] == n and status(drover)['upgrade']['state'] == 'done'
+	program.put('no program')
+	done = command(drover, 'upgrade')
+	assert done.returncode == 1 and done.stderr.startswith('drover: the upgrade failed: '), done.stderr
+	told = status(drover)['upgrade']
+	assert told['state'] == 'failed' and told['reason'] in done.stderr and told['reason'] in drover.log()
+	assert identity(drover) == workers and drover.get().status == 200
 
 
 def test_numbers_go_on(running):
