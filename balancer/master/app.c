@@ -44,7 +44,7 @@ static void aim_at(struct app *a, struct release *r)
 	struct release *before = a->target;
 
 	a->target = r ? release_hold(r) : NULL;
-	a->wanted = r && r->conf->command ? r->conf->instances : 0;
+	a->wanted = r ? r->wanted : 0;
 	recents_trim(&a->recents, a->wanted);
 	if (before)
 		rollouts_supersede(&a->rollouts, before->number, master_now_us());
@@ -63,6 +63,7 @@ static void start_release(struct app *a, struct config_ref *config, const struct
 	r->config = config_ref_hold(config);
 	r->conf = conf;
 	r->number = ++a->last_release;
+	r->wanted = conf->command ? conf->instances : 0;
 	/* A new release is judged by its own ends. */
 	for (uint32_t i = 0; i < a->n_instances; i++) {
 		backoff_history_fini(&a->instances[i].history);
@@ -327,6 +328,21 @@ bool apps_tell_all(struct master *m, int event)
 	return apps_empty(m);
 }
 
+/* Scaled is the app, whichever release it comes back to: a reload that fails keeps the number. */
+static void set_wanted(struct app *a, uint32_t n)
+{
+	a->wanted = a->target->wanted = n;
+	a->target->announced = false;
+	list_each(it, &a->workers) {
+		struct release *r = list_entry(it, struct worker, link)->release;
+		if (r)
+			r->wanted = n;
+	}
+	recents_trim(&a->recents, n);
+	log_notice("app %s: %u %s wanted", a->name, n, n == 1 ? "worker" : "workers");
+	app_mark(a);
+}
+
 void apps_change_instances(struct master *m, int by)
 {
 	list_each(it, &m->apps) {
@@ -338,12 +354,7 @@ void apps_change_instances(struct master *m, int by)
 				 a->wanted == 1 ? "worker" : "workers", by < 0 ? "least" : "most");
 			continue;
 		}
-		a->wanted += (uint32_t)by;
-		a->target->announced = false;
-		recents_trim(&a->recents, a->wanted);
-		log_notice("app %s: %u %s wanted", a->name, a->wanted,
-			   a->wanted == 1 ? "worker" : "workers");
-		app_mark(a);
+		set_wanted(a, a->wanted + (uint32_t)by);
 	}
 }
 
@@ -366,6 +377,8 @@ static enum admin_code changeable(const struct app *a)
 		return ADMIN_STOPPING_CODE;
 	if (a->m->booting)
 		return ADMIN_STARTING_CODE;
+	if (!a->target) /* it has left the configuration */
+		return ADMIN_NO_APP_CODE;
 	return a->target->conf->command ? ADMIN_OK_CODE : ADMIN_SERVERS_CODE;
 }
 
@@ -380,7 +393,7 @@ enum admin_code app_restart(struct app *a)
 	start_release(a, before->config, before->conf);
 	if (a->target == before)
 		return ADMIN_NO_MEMORY_CODE;
-	a->wanted = wanted; /* a restart is no reload: it stays scaled */
+	a->wanted = a->target->wanted = wanted; /* a restart is no reload: it stays scaled */
 	log_notice("app %s: restart: release %u starts", a->name, a->target->number);
 	return ADMIN_ACCEPTED_CODE;
 }
@@ -388,18 +401,15 @@ enum admin_code app_restart(struct app *a)
 enum admin_code app_scale(struct app *a, uint32_t n)
 {
 	enum admin_code code = changeable(a);
-	const struct cfg_app *conf = a->target->conf;
-	uint32_t ports = conf->port_min ? conf->port_max - conf->port_min + 1u : UINT32_MAX;
 
 	if (code != ADMIN_OK_CODE)
 		return code;
+	const struct cfg_app *conf = a->target->conf;
+	uint32_t ports = conf->port_min ? conf->port_max - conf->port_min + 1u : UINT32_MAX;
 	/* Twice as many ports: a new worker is ready before an old one goes. */
 	if (n == 0 || n > ROSTER_SLOTS / 2 || ports / 2 < n)
 		return ADMIN_RANGE_CODE;
-	a->wanted = n;
-	a->target->announced = false;
-	log_notice("app %s: %u %s wanted", a->name, n, n == 1 ? "worker" : "workers");
-	app_mark(a);
+	set_wanted(a, n);
 	return ADMIN_ACCEPTED_CODE;
 }
 

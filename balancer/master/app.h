@@ -25,6 +25,7 @@ struct release {
 	const struct cfg_app *conf;  /* in it */
 	uint32_t number;             /* from 1, per app */
 	unsigned holders;            /* its workers, and the app when it is the target */
+	uint32_t wanted;             /* copies: as configured, or as it was scaled since */
 	bool announced;              /* "all workers ready" has been logged */
 	bool recycle_warned;         /* that recycle.* is reached soon after a start */
 	bool kill_excused;           /* one start that somebody killed was not held against it */

@@ -216,6 +216,7 @@ enum err carry_load_app(struct carry_in *c, const struct state_record *r)
 
 static const struct state_field release_fields[] = {
 	STATE_FIELD(struct release, U32, number),
+	STATE_FIELD(struct release, U32, wanted),
 	STATE_FIELD(struct release, BOOL, announced),
 	STATE_FIELD(struct release, BOOL, recycle_warned),
 	STATE_FIELD(struct release, BOOL, kill_excused),
@@ -298,6 +299,7 @@ enum err carry_load_release(struct carry_in *c, const struct state_record *r)
 		return ERR_NOMEM;
 	kept->config = config_ref_hold(config);
 	kept->conf = conf;
+	kept->wanted = conf->command ? conf->instances : 0;
 	state_get(r, release_fields, ARRAY_LEN(release_fields), kept);
 	if (state_get_u64(r, "is_target", 0) && !a->target)
 		a->target = release_hold(kept);

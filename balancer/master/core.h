@@ -44,6 +44,7 @@ struct master {
 	bool reload_wanted;           /* SIGHUP came while starting */
 	struct rollouts reloads;      /* what came of each SIGHUP */
 	uint32_t reload_asked;        /* number of the last one */
+	uint32_t reload_loading;      /* of the one whose generation is loading */
 	uint32_t reload_in_force;     /* of the one that m->config came with; 0: the start */
 	struct slots slots;           /* the roster */
 	struct tally *tally;

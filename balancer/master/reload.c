@@ -161,6 +161,7 @@ static enum err begin(struct master *m, struct config *cfg, const char *why)
 		drop_pending(m);
 		return e;
 	}
+	m->reload_loading = m->reload_asked;
 	log_notice("%s: configuration checked, generation %u starts", why, m->loading->number);
 	return ERR_OK;
 }
@@ -172,8 +173,8 @@ uint32_t reload_ask(struct master *m, const char *why)
 		return 0;
 	}
 	supervisor_on_reload(m);
-	/* The newest wins: one that has not come into force yet never will. */
-	if (m->loading || m->reload_wanted)
+	/* Two that wait are one: the file is read when they are due. */
+	if (m->reload_wanted)
 		rollouts_supersede(&m->reloads, m->reload_asked, master_now_us());
 	rollouts_begin(&m->reloads, ++m->reload_asked, 0, master_now_us());
 	if (m->booting || upgrade_on_trial(&m->upgrade))
@@ -186,13 +187,18 @@ uint32_t reload_ask(struct master *m, const char *why)
 void reload_now(struct master *m, const char *why)
 {
 	m->reload_wanted = false;
-	if (m->loading)
+	/* A file with errors changes nothing: what is loading goes on. */
+	struct config *cfg = load(m, why);
+	if (!cfg)
+		return;
+	/* The newest wins: one that has not come into force yet never will. */
+	if (m->loading) {
 		log_notice("%s: giving up generation %u, which is not ready yet", why,
 			   m->loading->number);
-	reload_cancel(m);
-	struct config *cfg = load(m, why);
-	if (cfg)
-		(void)!begin(m, cfg, why);
+		rollouts_supersede(&m->reloads, m->reload_loading, master_now_us());
+		reload_cancel(m);
+	}
+	(void)!begin(m, cfg, why);
 }
 
 /* ---- of a new program --------------------------------------------------- */
@@ -264,7 +270,7 @@ void reload_commit(struct generation *g)
 	if (g->keeps_workers)
 		return;
 	rollouts_supersede(&m->reloads, m->reload_in_force, master_now_us());
-	m->reload_in_force = m->reload_asked;
+	m->reload_in_force = m->reload_loading;
 	apps_release(m, m->config);
 }
 
@@ -281,7 +287,7 @@ void reload_failed(struct generation *g, const char *why)
 	}
 	log_error("generation %u failed: %s; nothing has changed", g->number, why);
 	if (!g->keeps_workers)
-		refuse(m, why, NULL);
+		rollouts_fail(&m->reloads, m->reload_loading, master_now_us(), 0, why, NULL);
 	generation_abandon(g);
 	drop_pending(m);
 	upgrade_on_failure(m, why);
@@ -294,7 +300,8 @@ void reload_cancel(struct master *m)
 	if (!g)
 		return;
 	if (shutdown_begun(&m->stop) && !g->keeps_workers)
-		refuse(m, "drover is stopping", NULL);
+		rollouts_fail(&m->reloads, m->reload_loading, master_now_us(), 0, "drover is stopping",
+			      NULL);
 	generation_abandon(g);
 	drop_pending(m);
 }

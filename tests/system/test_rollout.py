@@ -234,6 +234,30 @@ def test_bad_file_does_not_disturb_a_rollout(drover, steady):
 	one_generation(drover)
 
 
+def test_bad_file_does_not_disturb_a_generation_that_loads(drover):
+	"""Both within a moment: the first one's balancers are not ready yet."""
+	drover.start(vital(drover, v='1'))
+	for v in '234':
+		hup(drover, {**vital(drover, v=v), 'balancers': 6})
+		drover.wait_log(f'configuration checked, generation {v} starts')
+		hup(drover, 'apps: [\n')
+		drover.wait(lambda: versions(drover) == [v, v], lambda: f'the good one: {versions(drover)}')
+		drover.wait_log(f'all 2 workers ready, of release {v}')
+	assert drover.log().count('nothing has changed') == 3 and 'giving up' not in drover.log()
+	drover.settle()
+
+
+def test_failed_reload_leaves_the_number_of_workers_as_it_was(drover):
+	drover.start(vital(drover, v='1'))
+	drover.signal(signal.SIGTTIN)
+	drover.wait(lambda: versions(drover) == ['1'] * 3, 'one more')
+	hup(drover, vital(drover, 'deaf', '2', timeout='1s'))
+	drover.wait_log('keeping release 1')
+	drover.wait(lambda: versions(drover) == ['1'] * 3, lambda: f'three: {versions(drover)}')
+	hup(drover, vital(drover, v='3'))
+	drover.wait(lambda: versions(drover) == ['3'] * 2, lambda: f'as configured: {versions(drover)}')
+
+
 # Health of those that serve
 
 def test_sick_worker_gets_no_requests_until_it_is_well(drover, steady):
