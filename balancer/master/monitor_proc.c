@@ -25,6 +25,7 @@
 #include "common/mem.h"
 
 #define ASKS_A_TURN 4     /* each may cost a snapshot */
+#define RENEW_MS 5000 /* to finish what it has, when another is to take over */
 #define FAREWELL_MS 600  /* to send what it has */
 #define RETRY_MS 1000
 
@@ -219,6 +220,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	master_reap_strangers(m);
 	if (!mon->wanted)
 		return;
+	event_del(&mon->ev_restart);
 	if (mon->relieved)
 		start_again(m);
 	else
@@ -287,6 +289,8 @@ static void on_restart(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (m->monitor.pid == 0)
 		start_again(m);
+	else if (m->monitor.relieved) /* it hangs */
+		end_it(&m->monitor);
 }
 
 void monitor_init(struct master *m)
@@ -314,6 +318,7 @@ void monitor_renew(struct master *m)
 	event_del(&mon->ev_channel);
 	event_del(&mon->ev_writable);
 	fd_close(&mon->channel); /* it finishes what it has, and ends */
+	master_timer(&mon->ev_restart, RENEW_MS);
 }
 
 void monitor_leave(struct master *m)

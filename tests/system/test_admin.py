@@ -3,7 +3,7 @@ import json
 import os
 import socket
 import stat
-from signal import SIGKILL
+from signal import SIGKILL, SIGSTOP
 
 import procs
 from admin import ask, command, connect, read_answer, socket_path, status
@@ -191,6 +191,18 @@ def test_hostile_clients(running):
 	for s in (*silent, slow):
 		s.close()
 	assert len(d.workers()) == 2 and status(d)['state'] == 'serving'
+
+
+def test_monitor_that_hangs_does_not_keep_the_next_one_away(drover):
+	d = drover
+	config = d.config(admin={'socket': d.path('one.sock')})
+	d.start(config)
+	(monitor,) = d.monitors()
+	os.kill(monitor, SIGSTOP)
+	config['admin'] = {'socket': d.path('two.sock')}
+	d.reload(config)
+	wait_until(lambda: d.monitors() not in ([], [monitor]), 20, 'another monitor')
+	assert status(d)['state'] == 'serving'
 
 
 def test_two_side_by_side(running, new_drover):
