@@ -88,11 +88,6 @@ static const struct row rows[] = {
 	CALL(ALL, "gettimeofday"),
 	CALL(ALL, "time"),
 
-	/* io_uring: rings that stand already.  Their operations pass this filter by; the
-	 * ring's own restrictions are their filter (docs/security.md). */
-	CALL(B, "io_uring_enter"),
-	CALL(B, "io_uring_register"),
-
 	/* Connections. */
 	CALL(B | M, "accept4"),
 	CALL(ALL, "recvfrom"),

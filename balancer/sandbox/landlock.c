@@ -1,9 +1,8 @@
 /* Landlock by its three system calls; see landlock.h.
  *
  * Beside the filter of system calls, not instead of it: Landlock sits where the kernel does the
- * work, and so holds for operations of io_uring too, which the filter never sees.  There is no
- * library in Debian 12, and its linux/landlock.h knows versions 1 to 3: what is newer is
- * spelled out here. */
+ * work, and sees the paths and ports that a filter cannot.  There is no library in Debian 12,
+ * and its linux/landlock.h knows versions 1 to 3: what is newer is spelled out here. */
 #include "balancer/sandbox/landlock.h"
 
 #include <errno.h>

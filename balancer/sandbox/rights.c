@@ -71,8 +71,7 @@ enum err rights_limit(enum sandbox_role role)
 		/* Requests and secrets of many clients. */
 		{ RLIMIT_CORE, ALL },
 #if !FILTER_WIDE
-		/* Not a balancer's: the kernel's own threads for io_uring count too. */
-		{ RLIMIT_NPROC, ALL & ~(1u << SANDBOX_BALANCER) },
+		{ RLIMIT_NPROC, ALL },
 #endif
 		{ RLIMIT_MSGQUEUE, ALL },
 	};

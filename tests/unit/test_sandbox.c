@@ -205,7 +205,7 @@ static const struct {
 	{ "datagrams", do_datagrams, 0, 0, 0, "socket" },
 	{ "netlink", do_netlink, 0, 0, 0, "socket" },
 	{ "options of listening sockets", do_filter_port, 0, 0, 0, "setsockopt" },
-	{ "a new ring", do_new_ring, 0, 0, 0, "io_uring_setup" },
+	{ "a ring", do_new_ring, 0, 0, 0, "io_uring_setup" },
 	{ "flags of shared descriptors", do_flags, 0, ALL, 0, "fcntl" },
 	{ "write to what is read-only", do_write_again, 0, ALL, 0, "mprotect" },
 	{ "code", do_code, 0, ALL, 0, "mmap" },
@@ -312,7 +312,7 @@ static void check_rights(void)
 	exit_if(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_BIND_SERVICE, 0, 0) != 0, 15);
 }
 
-/* As Landlock alone has it, without the filter: what io_uring would meet. */
+/* As Landlock alone has it, without the filter: what a call that the filter leaves would meet. */
 static void check_files(void)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET };
