@@ -34,9 +34,8 @@ def script(drover, name, text, mode=0o755):
 
 @pytest.mark.parametrize('words, says', [
 	(['start'], 'did you mean run'),
-	(['reload'], 'SIGHUP'),
-	(['stop'], 'SIGTERM'),
-	(['-s', 'reload'], 'SIGHUP'),
+	(['-s', 'reload'], 'did you mean drover reload'),
+	(['reload', 'web'], 'what is "web" for'),
 	(['node', 'server.js'], 'drover run -- node'),
 	(['-c', 'web.yaml'], 'drover run -c'),
 	(['run', 'web.yaml'], 'drover run -c web.yaml'),
