@@ -479,7 +479,11 @@ static void check_left(struct worker *w)
 	if (group_lives(w) && now < w->deadline_us + GIVE_UP_US) {
 		if (now >= w->deadline_us)
 			signal_group(w, SIGKILL);
-		master_timer(&w->ev_timer, LEAVING_LOOK_MS);
+		/* At once: whoever inherits the dead may be slow to reap them. */
+		if (m->stop.at_once && now >= w->deadline_us)
+			worker_bury(w);
+		else
+			master_timer(&w->ev_timer, LEAVING_LOOK_MS);
 	} else if (!balancers_follow(m, w->version)) {
 		master_timer(&w->ev_timer, LEAVING_LOOK_MS);
 	} else {

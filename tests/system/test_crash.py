@@ -293,7 +293,7 @@ def test_death_of_the_master_orphans_nothing(drover, balancers):
 	busy = drover.connect()
 	busy.request(target='/slow?ms=300')
 	time.sleep(0.1)
-	assert len(drover.left()) == 1 + 1 + balancers + 2 + 2, 'master, warden, balancers, workers, writers of stdout and stderr'
+	assert len(drover.left()) == 1 + 1 + 1 + balancers + 2 + 2, 'master, warden, monitor, balancers, workers, writers of stdout and stderr'
 	drover.signal(signal.SIGKILL)
 	drover.process.wait()
 	assert busy.reply().status == 200, 'a request in flight is finished'

@@ -79,8 +79,8 @@ def test_orphans_are_reaped(drover):
 	for pid in inside.workers():
 		os.kill(pid, signal.SIGKILL)
 	drover.wait(lambda: drover.log().count(' ready on ') >= 4, 'workers are replaced')
-	# Two workers, a balancer, the warden, the writers of stdout and stderr: all others have come and gone.
-	drover.wait(lambda: len(inside.processes()) == 6, lambda: [procs.command_line(p) for p in inside.processes()])
+	# Two workers, a balancer, the warden, the monitor, the writers of stdout and stderr: all others have come and gone.
+	drover.wait(lambda: len(inside.processes()) == 7, lambda: [procs.command_line(p) for p in inside.processes()])
 	assert not inside.zombies()
 	os.kill(inside.init, signal.SIGTERM)
 	ended(drover, 0)
@@ -91,6 +91,6 @@ def test_needs_no_shell(drover):
 	inside = Inside(drover, drover.config())
 	drover.wait_log('all 2 workers ready')
 	names = sorted(procs.command_line(p).split(' ')[0].rpartition('/')[2] for p in inside.processes())
-	assert names == ['drover-worker'] * 2 + ['drover:'] * 4
+	assert names == ['drover-worker'] * 2 + ['drover:'] * 5
 	os.kill(inside.init, signal.SIGTERM)
 	ended(drover, 0)
