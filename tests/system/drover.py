@@ -161,6 +161,9 @@ class Drover:
 
 	def settle(self):
 		"""From here on the balancers are expected to stay, and to hold what they hold now."""
+		# One that has its name may not have its loop yet.
+		self.wait(lambda: all('anon_inode:[eventpoll]' in procs.descriptors(b).values() for b in self.balancers()),
+			  'all balancers have their loops')
 		self.first_balancers = sorted(self.balancers())
 		self.same_balancers = True
 		ports, tables = self.listen_ports(), procs.sockets()

@@ -149,7 +149,7 @@ def test_last_words_of_a_crash(drover, lines):
 	by_worker = {}
 	for pid, number in re.findall(r'\[(\d+)\]: last (\d+)$', read(path), re.M):
 		by_worker.setdefault(pid, []).append(int(number))
-	assert len(by_worker) == 5
+	assert len(by_worker) >= 5, 'more when one was gone before its answer: its successor was asked again'
 	assert all(seen == list(range(1, lines + 1)) for seen in by_worker.values())
 
 
