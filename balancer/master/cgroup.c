@@ -88,6 +88,19 @@ static bool has_word(const char *text, const char *word)
 
 /* ---- our own group ------------------------------------------------------ */
 
+/* After a binary upgrade we are in the child already: what is to be divided is above it. */
+static void leave_own_group(struct cgroup *c)
+{
+	char path[PATH_MAX], text[1024], *slash = strrchr(c->base, '/');
+
+	if (!slash || strcmp(slash + 1, OWN_GROUP) != 0)
+		return;
+	*slash = '\0';
+	if (!join(path, c->base, "/cgroup.subtree_control", "") ||
+	    !read_file(path, text, sizeof(text)) || !strstr(text, "memory"))
+		*slash = '/';
+}
+
 /* The line "0::/path" of /proc/self/cgroup, below where version 2 is mounted. */
 static bool find_base(struct cgroup *c)
 {
@@ -106,7 +119,10 @@ static bool find_base(struct cgroup *c)
 		if (!join(top, c->root, mounts[i], strcmp(own, "/") == 0 ? "" : own) ||
 		    !join(path, top, "/cgroup.controllers", "") || access(path, F_OK) != 0)
 			continue;
-		return join(c->base, top, "", "");
+		if (!join(c->base, top, "", ""))
+			return false;
+		leave_own_group(c);
+		return true;
 	}
 	return false;
 }

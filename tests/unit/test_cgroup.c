@@ -107,6 +107,24 @@ static void test_limits_are_written(void **state)
 	fell(&t);
 }
 
+/* A binary upgrade: the same groups are found again from inside. */
+static void test_divided_before(void **state)
+{
+	struct tree t = grow();
+	struct cgroup c;
+
+	(void)state;
+	put(&t, "/proc/self/cgroup", "0::/system.slice/drover.service/drover\n");
+	put(&t, GROUP "/cgroup.subtree_control", "cpu memory\n");
+	put(&t, GROUP "/drover/cgroup.controllers", "cpu memory\n");
+	cgroup_init(&c, t.root);
+	int fd = cgroup_procs(&c, "web", 1 << 20, 0);
+	assert_true(fd > 2);
+	close(fd);
+	check_file(&t, GROUP "/app-web/memory.max", "1048576");
+	fell(&t);
+}
+
 static void test_nothing_is_touched_without_need(void **state)
 {
 	struct tree t = grow();
@@ -156,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_limits_are_written),
+		cmocka_unit_test(test_divided_before),
 		cmocka_unit_test(test_nothing_is_touched_without_need),
 		cmocka_unit_test(test_what_stands_in_the_way),
 	};
