@@ -6,7 +6,8 @@ DROVER_QUICK makes all of them short.
 
 A lost request is never forgiven.  The p99 latency is that of the best of three
 tries, since neighbours on the machine can only add to it; and where even the calm
-load is slow, the bound moves with it.
+load is slow, the bound moves with it: by a wider factor on a machine so slow that the
+start of an application weighs as much as the load.
 """
 import os
 import signal
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.load
 TRIES = 3
 CALM_SECONDS = 2
 P99_MS, P99_TO_CALM = 60, 6
+SLOW_MS, P99_TO_SLOW = 25, 20  # calm, on such a machine
 
 
 def length(setup):
@@ -80,7 +82,8 @@ def strike(drover, wrk, setup, blow):
 	bound = P99_MS
 	if result.p99_ms >= bound:
 		calm = wrk(drover.url(), CALM_SECONDS, headers=headers).result()
-		bound = max(bound, P99_TO_CALM * calm.p99_ms)
+		factor = P99_TO_CALM if calm.p99_ms < SLOW_MS else P99_TO_SLOW
+		bound = max(bound, factor * calm.p99_ms)
 	drover.stop()
 	print(f'{setup}: {result.requests} requests, p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms, bound {bound:.0f} ms')
 	return result.p99_ms, bound
