@@ -208,6 +208,8 @@ def test_floods_slow_nobody_down(drover, kind, record_property):
 	"""Four workers that write as fast as they can; the master's reaction, the other app's lines, the file's size."""
 	quiet, loud = drover.path('quiet.log'), drover.path('loud.log')
 	os.mkfifo(loud)
+	keep = os.open(loud, os.O_RDONLY | os.O_NONBLOCK)  # drover may be quicker than the reader
+	drover.cleanups.append(lambda: os.close(keep))
 	reader = subprocess.Popen(['/usr/bin/python3', '-c', 'import os, sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\n'
 				   'while os.read(fd, 1 << 20): pass', loud])
 	drover.cleanups.append(lambda: (reader.kill(), reader.wait()))

@@ -224,4 +224,4 @@ def test_the_first_connection_starts_it(unit):
 		assert unit.drover.answers() == 200
 	except (OSError, WireError) as e:
 		raise AssertionError(unit.drover.log()) from e
-	assert 'from the service manager' in unit.drover.log()
+	wait_until(lambda: 'from the service manager' in unit.drover.log(), 10, unit.drover.log)
