@@ -92,6 +92,7 @@ def test_listener_of_a_child(drover):
 	os.chmod(drover.path('c'), 0o777)
 	drover.start(drover.config({'command': ['sh', '-c', '"$0" "$@"; exit $?', *app_command('scripted.py')],
 				    'env': {'CONTROL': drover.path('c')}}))
-	ready = [float(t) for t in re.findall(r'ready on \S+ in ([\d.]+) s', drover.log())]
-	assert len(ready) == 2 and 'none of the worker' not in drover.log()
+	# Workers serve a moment before the master knows: its word is waited for.
+	drover.wait_log('app app: all 2 workers ready')
+	assert len(re.findall(r'ready on \S+ in [\d.]+ s', drover.log())) == 2 and 'none of the worker' not in drover.log()
 	assert all(procs.children(w.pid) for w in drover.workers())
