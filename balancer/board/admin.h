@@ -4,7 +4,7 @@
  *   monitor ── ASK(verb, app, number) ──► master
  *           ◄── ANSWER(code, number) ───                  nothing more to say
  *           ◄── ANSWER_WITH(code, number) + memfd ───     SNAPSHOT: struct snapshot and its
- *                                                         rows
+ *                                                         rows; LOGS: struct page
  *
  * The memfd is sealed: what was written can neither change nor shrink under its reader.
  * The master writes flat rows and never JSON; the monitor writes JSON and decides nothing. */
@@ -27,8 +27,18 @@ enum admin_verb {
 	ADMIN_DRAIN,   /* app_id, number: instance */
 	ADMIN_STOP,
 	ADMIN_UPGRADE,
+	ADMIN_LOGS,    /* app_id (0: all), number: admin_logs_number(), since: see board/page.h */
 	ADMIN_VERB_MAX
 };
+
+/* Which lines ADMIN_LOGS is for, in its one number: the last `lines` of them, of instance
+ * `instance` or (ADMIN_LOGS_ALL) of all. */
+#define ADMIN_LOGS_ALL 0xffffu
+
+static inline uint32_t admin_logs_number(uint32_t lines, uint32_t instance)
+{
+	return (lines & 0xffffu) | (instance & 0xffffu) << 16;
+}
 
 enum admin_code {
 #define CODE(name, http_status, text) ADMIN_##name##_CODE,

@@ -12,7 +12,8 @@ struct args {
 	struct config_overrides over; /* its command: the words behind the options of `run` */
 	char *const *words;           /* behind the options of the others, NULL-terminated */
 	int n_words;
-	bool reference, json, wait;
+	const char *lines;            /* of `logs`: a number, or "all"; or NULL */
+	bool reference, json, wait, follow;
 };
 
 /* One line to stderr, behind "drover: ".  Returns EXIT_USAGE. */

@@ -32,12 +32,13 @@ typedef int command_f(const struct args *a, struct cli_run *ret_run);
 struct command {
 	const char *name, *synopsis, *summary;
 	const char *letters; /* of the options it takes */
-	int words;           /* behind the options: so many; TAKES_COMMAND: a command to run */
+	int words;           /* behind the options: so many, or one of TAKES_... */
 	command_f *run;
 	const char *help;
 };
 
-#define TAKES_COMMAND (-1)
+#define TAKES_COMMAND (-1) /* to run */
+#define TAKES_ONE_AT_MOST (-2)
 
 struct option_row {
 	char letter; /* upper case: has no short form */
@@ -53,6 +54,8 @@ static const struct option_row options[] = {
 	{ 'R', "reference", NULL, "print the reference of all keys as Markdown" },
 	{ 'W', "wait", NULL, "until all new workers serve; fails, and says why, when they do not" },
 	{ 'J', "json", NULL, "as JSON, for programs" },
+	{ 'f', "follow", NULL, "go on with what comes next, until Ctrl-C" },
+	{ 'n', "lines", "N", "so many of the last lines; or all. 10 with -f, else all that are kept" },
 	{ 'h', "help", NULL, "this text" },
 };
 
@@ -89,6 +92,10 @@ static const struct command commands[] = {
 	  2, command_scale, WHICH },
 	{ "drain", "[-c FILE | --name NAME] APP/N", "take a worker out and start its successor", "cNh",
 	  1, command_drain, WHICH },
+	{ "logs", "[-f] [-n N] [--json] [-c FILE | --name NAME] [APP | APP/N]",
+	  "show what the workers have printed last", "cNJfnh", TAKES_ONE_AT_MOST, command_logs,
+	  "Of all apps, of one, or of one instance of it, oldest first.\n"
+	  "\n" WHICH },
 	{ "stop", "[-c FILE | --name NAME]", "drain and stop, as SIGTERM does, and wait for the end", "cNh",
 	  0, command_stop, WHICH },
 	{ "upgrade", "[-c FILE | --name NAME]", "replace the running program by the one on disk", "cNh",
@@ -224,6 +231,8 @@ static int take_option(const struct command *c, struct args *a, int letter, char
 	case 'R': a->reference = true; return -1;
 	case 'W': a->wait = true; return -1;
 	case 'J': a->json = true; return -1;
+	case 'f': a->follow = true; return -1;
+	case 'n': a->lines = optarg; return -1;
 	case 'h': return print_command_help(c);
 	default: return bad_option(c, letter, argv);
 	}
@@ -234,11 +243,12 @@ static int take_words(const struct command *c, struct args *a, int argc, char **
 {
 	a->words = argv + optind;
 	a->n_words = argc - optind;
-	if (a->n_words == c->words)
+	int least = MAX(c->words, 0), most = c->words == TAKES_ONE_AT_MOST ? 1 : c->words;
+	if (a->n_words >= least && a->n_words <= most)
 		return -1;
-	if (a->n_words > c->words)
+	if (a->n_words > most)
 		return cli_complain("drover %s: what is \"%s\" for? Usage: drover %s %s", c->name,
-				    a->words[c->words], c->name, c->synopsis);
+				    a->words[most], c->name, c->synopsis);
 	return cli_complain("drover %s needs more: drover %s %s", c->name, c->name, c->synopsis);
 }
 
@@ -252,7 +262,7 @@ static bool looks_like_config(const char *word)
 static int parse(const struct command *c, int argc, char **argv, struct args *ret_args)
 {
 	struct option longs[ARRAY_LEN(options) + 1] = { 0 };
-	char shorts[8] = "+:";
+	char shorts[16] = "+:";
 	size_t n = 0;
 	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
 		const struct option_row *o = &options[i];

@@ -16,16 +16,6 @@
 
 #define LOOK_MS 200
 
-/* Says what a refusal says. */
-static int refused(const struct answer *a)
-{
-	char detail[1024];
-
-	if (a->status)
-		cli_complain("%s", answer_detail(a, detail, sizeof(detail)));
-	return EXIT_FAILED;
-}
-
 int command_status(const struct args *a, struct cli_run *ret_run)
 {
 	struct instance it;
@@ -38,7 +28,7 @@ int command_status(const struct args *a, struct cli_run *ret_run)
 	instance_fini(&it);
 	json_t *json = answer.status == 200 ? answer_json(&answer) : NULL;
 	if (!json)
-		status = answer.status == 200 ? EXIT_FAILED : refused(&answer);
+		status = answer.status == 200 ? EXIT_FAILED : answer_refused(&answer);
 	else if (a->json)
 		status = fwrite(answer.text, 1, answer.n, stdout) == answer.n ? EXIT_DRAINED : EXIT_FAILED;
 	else
@@ -62,7 +52,7 @@ static int post(const struct instance *it, const char *path, const char *body, l
 		status = json ? -1 : EXIT_FAILED;
 		json_decref(json);
 	} else {
-		status = refused(&answer);
+		status = answer_refused(&answer);
 	}
 	answer_fini(&answer);
 	return status;
@@ -117,7 +107,7 @@ static int verdict(const struct instance *it, long long number)
 	int status = -1;
 
 	if (answer.status != 200) {
-		status = refused(&answer);
+		status = answer_refused(&answer);
 	} else if (strcmp(state, "failed") == 0) {
 		explain(number, json);
 		status = EXIT_FAILED;
@@ -186,17 +176,15 @@ int command_scale(const struct args *a, struct cli_run *ret_run)
 
 int command_drain(const struct args *a, struct cli_run *ret_run)
 {
-	const char *slash = strchr(a->words[0], '/');
-	uint64_t n;
+	char *worker = remote_worker_path(a->words[0]);
 	long long pid;
 
 	(void)ret_run;
-	if (!slash || slice_to_u64(slice_of(slash + 1), UINT32_MAX - 1, &n) != ERR_OK)
+	if (!worker)
 		return cli_complain("drover drain: \"%s\" names no worker; one is named like web/0",
 				    a->words[0]);
-	int status = order(a, mem_must_printf("/api/v1/apps/%.*s/workers/%llu/drain",
-					      (int)(slash - a->words[0]), a->words[0],
-					      (unsigned long long)n), NULL, &pid);
+	int status = order(a, mem_must_printf("%s/drain", worker), NULL, &pid);
+	mem_free(worker);
 	if (status >= 0)
 		return status;
 	printf("%s (pid %lld) gets no more requests, and a successor\n", a->words[0], pid);
@@ -236,7 +224,7 @@ static int upgrade_verdict(const struct instance *it, long long number)
 	int status = -1;
 
 	if (!json) {
-		status = answer.status == 200 ? EXIT_FAILED : refused(&answer);
+		status = answer.status == 200 ? EXIT_FAILED : answer_refused(&answer);
 	} else if (strcmp(state, "failed") == 0) {
 		cli_complain("the upgrade failed: %s", text(upgrade, "reason"));
 		status = EXIT_FAILED;

@@ -12,6 +12,7 @@ int command_restart(const struct args *a, struct cli_run *ret_run);
 int command_scale(const struct args *a, struct cli_run *ret_run);
 int command_drain(const struct args *a, struct cli_run *ret_run);
 int command_stop(const struct args *a, struct cli_run *ret_run);
+int command_logs(const struct args *a, struct cli_run *ret_run);
 int command_upgrade(const struct args *a, struct cli_run *ret_run);
 
 #endif

@@ -21,6 +21,7 @@ static const struct habit commands[] = {
 	{ " quit kill shutdown down ", "did you mean stop?" },
 	{ " deploy hup ", "did you mean reload?" },
 	{ " ps list ls top info ", "did you mean status?" },
+	{ " log tail follow attach ", "did you mean logs?" },
 	{ " reopen ", "to reopen the log files, send SIGUSR1 to the master" },
 	{ " -s ", "did you mean drover reload, or drover stop?" },
 };

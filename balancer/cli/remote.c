@@ -13,9 +13,11 @@
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "common/contract.h"
 #include "common/fd.h"
 #include "common/http_parse.h"
 #include "common/mem.h"
+#include "common/slice.h"
 
 #define PATIENCE_S 15 /* longer than the monitor's own limits */
 #define ANSWER_MAX (256u << 20)
@@ -161,30 +163,58 @@ static struct answer ask_once(const struct instance *i, const char *method, cons
 	return a;
 }
 
-struct answer remote_ask(const struct instance *i, const char *method, const char *path,
-			 const char *body)
+static bool is_get(const char *method)
+{
+	return strcmp(method, "GET") == 0;
+}
+
+struct answer remote_try(const struct instance *i, const char *method, const char *path,
+			 const char *body, int *ret_error)
 {
 	struct answer a = { .status = 0 };
-	bool again = strcmp(method, "GET") == 0;
-	int error = 0;
 
 	for (int try = 0; try < TRIES; try++) {
 		if (try)
 			poll(NULL, 0, TRY_AGAIN_MS);
-		a = ask_once(i, method, path, body, &error);
-		if (a.status || !again || (error != ECONNRESET && error != EPIPE))
+		a = ask_once(i, method, path, body, ret_error);
+		if (a.status || !is_get(method) ||
+		    (*ret_error != ECONNRESET && *ret_error != EPIPE))
 			break;
 	}
-	if (a.status)
-		return a;
+	return a;
+}
+
+void remote_complain(const struct instance *i, const char *method, int error)
+{
 	if (error == EAGAIN)
 		cli_complain("instance %s has not answered within %d s", i->name, PATIENCE_S);
 	else if (error == ECONNRESET || error == EPIPE)
 		cli_complain("instance %s ended the connection before it had answered%s", i->name,
-			     again ? "" : "; see drover status for whether it was done");
+			     is_get(method) ? "" : "; see drover status for whether it was done");
 	else
 		complain_connect(i, error);
+}
+
+struct answer remote_ask(const struct instance *i, const char *method, const char *path,
+			 const char *body)
+{
+	int error = 0;
+	struct answer a = remote_try(i, method, path, body, &error);
+
+	if (!a.status)
+		remote_complain(i, method, error);
 	return a;
+}
+
+char *remote_worker_path(const char *word)
+{
+	const char *slash = strchr(word, '/');
+	uint64_t n;
+
+	if (!slash || slash == word || slice_to_u64(slice_of(slash + 1), UINT32_MAX - 1, &n) != ERR_OK)
+		return NULL;
+	return mem_must_printf("/api/v1/apps/%.*s/workers/%llu", (int)(slash - word), word,
+			       (unsigned long long)n);
 }
 
 void answer_fini(struct answer *a)
@@ -196,19 +226,20 @@ void answer_fini(struct answer *a)
 json_t *answer_json(const struct answer *a)
 {
 	json_error_t error;
-	json_t *json = json_loadb(a->text, a->n, 0, &error);
+	json_t *json = json_loadb(a->text, a->n, JSON_ALLOW_NUL, &error);
 
 	if (!json)
 		cli_complain("the answer cannot be read: %s", error.text);
 	return json;
 }
 
-const char *answer_detail(const struct answer *a, char *buf, size_t room)
+int answer_refused(const struct answer *a)
 {
-	json_t *json = json_loadb(a->text, a->n, 0, NULL);
+	json_t *json = a->status ? json_loadb(a->text, a->n, 0, NULL) : NULL;
 	const char *detail = json_string_value(json_object_get(json, "detail"));
 
-	snprintf(buf, room, "%s", detail ? detail : "it was refused without a reason");
+	if (a->status)
+		cli_complain("%s", detail ? detail : "it was refused without a reason");
 	json_decref(json);
-	return buf;
+	return EXIT_FAILED;
 }

@@ -181,6 +181,7 @@ void carry_save_apps(const struct master *m, struct state_out *o)
 		state_put_text(o, "name", a->name);
 		state_put(o, app_fields, ARRAY_LEN(app_fields), a);
 		state_put_u64(o, "target", a->target ? a->target->number : 0);
+		state_put_u64(o, "lines_gone", a->recents.all.n_evicted);
 	}
 }
 
@@ -208,6 +209,7 @@ enum err carry_load_app(struct carry_in *c, const struct state_record *r)
 	if (!a)
 		return ERR_NOMEM;
 	state_get(r, app_fields, ARRAY_LEN(app_fields), a);
+	a->recents.all.n_evicted = state_get_u64(r, "lines_gone", 0);
 	app_mark(a);
 	return ERR_OK;
 }

@@ -9,6 +9,7 @@
 #include "balancer/master/core.h"
 #include "balancer/master/reload.h"
 #include "balancer/master/snapshot.h"
+#include "balancer/master/tail.h"
 #include "common/log.h"
 
 typedef enum admin_code command_f(struct master *m, const struct msg *ask, struct answer *answer);
@@ -75,10 +76,26 @@ static enum admin_code upgrade(struct master *m, const struct msg *ask, struct a
 	return ADMIN_ACCEPTED_CODE;
 }
 
+static enum admin_code logs(struct master *m, const struct msg *ask, struct answer *answer)
+{
+	struct app *a = apps_find(m, ask->ask.app_id);
+	struct tail t = { .app = a,
+			  .instance = ask->ask.number >> 16,
+			  .lines = ask->ask.number & 0xffff,
+			  .since = ask->ask.since };
+
+	if (ask->ask.app_id && !a)
+		return ADMIN_NO_APP_CODE;
+	if (a && t.instance != ADMIN_LOGS_ALL && t.instance >= a->wanted &&
+	    !recents_of_instance(&a->recents, t.instance))
+		return ADMIN_NO_INSTANCE_CODE;
+	return tail_make(m, &t, &answer->fd, &answer->number) ? ADMIN_NO_MEMORY_CODE : ADMIN_OK_CODE;
+}
+
 static command_f *const commands[ADMIN_VERB_MAX] = {
 	[ADMIN_SNAPSHOT] = snapshot, [ADMIN_RELOAD] = reload, [ADMIN_RESTART] = restart,
 	[ADMIN_SCALE] = scale,	     [ADMIN_DRAIN] = drain,   [ADMIN_STOP] = stop,
-	[ADMIN_UPGRADE] = upgrade,
+	[ADMIN_UPGRADE] = upgrade,   [ADMIN_LOGS] = logs,
 };
 
 enum err command_run(struct master *m, const struct msg *ask, struct answer *ret_answer)

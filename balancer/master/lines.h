@@ -1,4 +1,4 @@
-/* A byte stream cut into lines of bounded length, and how such a line is shown. */
+/* A byte stream cut into lines of bounded length. */
 #ifndef DROVER_MASTER_LINES_H
 #define DROVER_MASTER_LINES_H
 
@@ -32,18 +32,6 @@ void lines_feed(struct lines *l, const char *bytes, size_t n, line_f *f, void *a
 
 /* After an exec: `l` goes on with the beginning of a line that another one had kept. ERR_NOMEM. */
 MUST_CHECK enum err lines_resume(struct lines *l, const char *partial, size_t n, bool continues);
-
-/* The line as it may be shown: control bytes become \xNN, so that a worker can
- * neither forge lines nor steer the terminal; tabs stay, a CR at the end goes.
- * `colours`: SGR sequences stay too.  `out` has room for LINES_SHOWN * n bytes;
- * returns how many it got. */
-#define LINES_SHOWN 4
-size_t lines_show(char *out, const char *line, size_t n, bool colours);
-
-/* The line as the inside of a JSON string (RFC 8259 section 7); what is not UTF-8
- * becomes U+FFFD, since JSON cannot hold it.  `out` has room for LINES_JSON * n bytes. */
-#define LINES_JSON 6
-size_t lines_json(char *out, const char *line, size_t n);
 
 /* The stream has ended: hands out what was kept, and frees it. */
 void lines_end(struct lines *l, line_f *f, void *arg);

@@ -20,8 +20,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "balancer/master/lines.h"
 #include "common/fd.h"
+#include "common/line_text.h"
 
 #define MESSAGES_PER_TURN 64
 #define REST_US 10000 /* so at most 6400 a second */
@@ -76,7 +76,7 @@ static pid_t sender(struct msghdr *msg)
 
 static void keep_status(struct notify *n, struct slice status)
 {
-	size_t length = lines_show(n->status, status.p, MIN(status.n, NOTIFY_STATUS_MAX), false);
+	size_t length = line_text_show(n->status, status.p, MIN(status.n, NOTIFY_STATUS_MAX), false);
 
 	n->status[length] = '\0';
 }

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/line_text.h"
 
 #define READ_BYTES (64 * 1024)    /* in one turn */
 #define REST_US 5000              /* so at most 13 MB/s are dropped */
@@ -63,7 +64,7 @@ static size_t put_json(char *at, const struct output_stream *s, const char *line
 	size_t to = json_head(at, s);
 
 	to += put(at + to, ",\"line\":\"");
-	to += lines_json(at + to, line, n);
+	to += line_text_json(at + to, line, n);
 	to += put(at + to, "\"");
 	if (piece & LINES_CONTINUES)
 		to += put(at + to, ",\"continues\":true");
@@ -80,7 +81,7 @@ static size_t put_prefixed(char *at, const struct output_stream *s, const char *
 
 	if (piece & LINES_CONTINUES)
 		to += put(at + to, "...");
-	to += lines_show(at + to, line, n, s->sink->is_terminal);
+	to += line_text_show(at + to, line, n, s->sink->is_terminal);
 	if (piece & LINES_GOES_ON)
 		to += put(at + to, "...");
 	return to + put(at + to, "\n");
@@ -106,7 +107,7 @@ static void on_line(void *arg, const char *line, size_t n, unsigned piece)
 	struct output_stream *s = arg;
 	struct output *o = s->owner;
 	bool json = o->format == OUTPUT_JSON;
-	char *at = sink_reserve(s->sink, &s->share, MORE_BYTES + (json ? LINES_JSON : LINES_SHOWN) * n);
+	char *at = sink_reserve(s->sink, &s->share, MORE_BYTES + (json ? LINE_TEXT_JSON : LINE_TEXT_SHOWN) * n);
 
 	s->refused = s->refused || !at;
 	if (at) {

@@ -56,6 +56,7 @@ static void evict_oldest(struct recent *r)
 	r->from = (r->from + sizeof(line) + line.n) % r->size;
 	r->used -= sizeof(line) + line.n;
 	r->n--;
+	r->n_evicted++;
 	r->evicted = line.seq;
 }
 
@@ -67,6 +68,7 @@ void recent_add(struct recent *r, const struct recent_line *line)
 		r->bytes = mem_alloc(r->size);
 	if (!r->bytes) {
 		r->evicted = line->seq;
+		r->n_evicted++;
 		return;
 	}
 	head.text = NULL;
@@ -78,16 +80,30 @@ void recent_add(struct recent *r, const struct recent_line *line)
 	r->n++;
 }
 
+bool recent_next(const struct recent *r, size_t *offset, struct recent_line *ret_line)
+{
+	if (*offset >= r->used)
+		return false;
+	get(r, *offset, ret_line, sizeof(*ret_line));
+	*offset += sizeof(*ret_line) + ret_line->n;
+	return true;
+}
+
+void recent_text(const struct recent *r, size_t offset, const struct recent_line *line, char *text)
+{
+	get(r, offset - line->n, text, line->n);
+}
+
 void recent_each(const struct recent *r, uint64_t after, recent_f *f, void *arg)
 {
 	char text[RECENT_LINE_BYTES];
 	struct recent_line line;
+	size_t offset = 0;
 
-	for (size_t offset = 0; offset < r->used; offset += sizeof(line) + line.n) {
-		get(r, offset, &line, sizeof(line));
+	while (recent_next(r, &offset, &line)) {
 		if (line.seq <= after)
 			continue;
-		get(r, offset + sizeof(line), text, line.n);
+		recent_text(r, offset, &line, text);
 		line.text = text;
 		if (!f(arg, &line))
 			return;

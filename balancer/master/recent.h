@@ -44,6 +44,7 @@ struct recent {
 	size_t from, used; /* the oldest record; wraps around */
 	uint32_t n;        /* lines in it */
 	uint64_t evicted;  /* number of the last line that had to go; 0: none */
+	uint64_t n_evicted; /* how many had to go: n_evicted + n have been written in all */
 };
 
 void recent_init(struct recent *r, size_t size); /* size > RECENT_LINE_BYTES + 64 */
@@ -57,6 +58,12 @@ void recent_add(struct recent *r, const struct recent_line *line);
  * before they were asked for: r->evicted > after. */
 typedef bool recent_f(void *arg, const struct recent_line *line);
 void recent_each(const struct recent *r, uint64_t after, recent_f *f, void *arg);
+
+/* The line at `*offset` (0: the oldest), which moves on to the next.  Its text is copied by
+ * recent_text(), to `text` with room for line.n bytes, before the ring changes.  False: there
+ * is none. */
+MUST_CHECK bool recent_next(const struct recent *r, size_t *offset, struct recent_line *ret_line);
+void recent_text(const struct recent *r, size_t offset, const struct recent_line *line, char *text);
 
 /* The number after which the last `n` lines stand, for recent_each(). */
 uint64_t recent_before_last(const struct recent *r, uint32_t n);

@@ -30,6 +30,7 @@
 #include "balancer/master/balancer_proc.h"
 #include "balancer/master/core.h"
 #include "common/fd.h"
+#include "common/line_text.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -144,7 +145,7 @@ static bool append_line(void *arg, const struct recent_line *line)
 
 	if (t->room - t->n < 4 * n + 2)
 		return false;
-	t->n += lines_show(t->bytes + t->n, line->text, n, false);
+	t->n += line_text_show(t->bytes + t->n, line->text, n, false);
 	t->bytes[t->n++] = '\n';
 	t->bytes[t->n] = '\0';
 	return true;

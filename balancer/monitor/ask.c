@@ -112,6 +112,22 @@ static void on_reopen(const struct msg *message, int fd)
 		fd_close(&old);
 }
 
+void ask_sent(struct conn *c, enum err e)
+{
+	if (e)
+		conn_refuse(c, 503, "The master cannot be asked: %s.", err_text(e));
+}
+
+bool ask_refused(struct conn *c, const struct reply_from_master *r)
+{
+	const struct admin_code_info *info = &admin_code_table[r->code];
+
+	if (info->http_status < 300)
+		return false;
+	conn_refuse(c, info->http_status, "%s", info->text);
+	return true;
+}
+
 bool ask_hear(struct monitor *m)
 {
 	for (;;) {

@@ -28,6 +28,12 @@ typedef void ask_f(struct conn *c, const struct reply_from_master *r);
 MUST_CHECK enum err ask_master(struct monitor *m, enum admin_verb verb, uint32_t app_id,
 			       uint32_t number, uint64_t since, struct conn *c, ask_f *on_answer);
 
+/* Refuses what could not even be asked. */
+void ask_sent(struct conn *c, enum err e);
+
+/* Whether the master has refused; `c` is told so. */
+MUST_CHECK bool ask_refused(struct conn *c, const struct reply_from_master *r);
+
 /* `c` ends: its answers are dropped when they come. */
 void ask_forget(struct monitor *m, struct conn *c);
 

@@ -9,33 +9,41 @@
 
 #include "balancer/monitor/ask.h"
 #include "balancer/monitor/core.h"
+#include "balancer/monitor/logs.h"
 #include "balancer/monitor/status.h"
 
 typedef void route_f(struct conn *c, const struct call *call);
 
 /* ---- helpers ------------------------------------------------------------ */
 
-static void asked(struct conn *c, enum err e)
+static uint32_t number_of(struct slice text)
 {
-	if (e)
-		conn_refuse(c, 503, "The master cannot be asked: %s.", err_text(e));
+	uint64_t n;
+
+	return slice_to_u64(text, UINT32_MAX, &n) == ERR_OK ? (uint32_t)n : UINT32_MAX;
 }
 
-static bool refused(struct conn *c, const struct reply_from_master *r)
+/* 0: it has been said that there is no such app. */
+static uint32_t app_id(struct conn *c, struct slice name)
 {
-	const struct admin_code_info *info = &admin_code_table[r->code];
+	struct monitor *m = conn_monitor(c);
 
-	if (info->http_status < 300)
-		return false;
-	conn_refuse(c, info->http_status, "%s", info->text);
-	return true;
+	if (roster_read(m->heritage->roster, &m->roster))
+		for (uint32_t i = 0; i < MIN(m->roster.n_apps, ROSTER_APPS); i++) {
+			const struct roster_app *a = &m->roster.apps[i];
+			if (a->id && strnlen(a->name, sizeof(a->name)) == name.n &&
+			    memcmp(a->name, name.p, name.n) == 0)
+				return a->id;
+		}
+	conn_refuse(c, 404, "there is no app %.*s", (int)MIN(name.n, 63u), name.p);
+	return 0;
 }
 
 /* ---- looking ------------------------------------------------------------ */
 
 static bool view(struct conn *c, const struct reply_from_master *r, struct snapshot_view *ret_view)
 {
-	if (refused(c, r))
+	if (ask_refused(c, r))
 		return false;
 	if (r->data && snapshot_view(r->data, r->bytes, ret_view) == ERR_OK)
 		return true;
@@ -54,14 +62,7 @@ static void on_status(struct conn *c, const struct reply_from_master *r)
 static void get_status(struct conn *c, const struct call *call)
 {
 	(void)call;
-	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_status));
-}
-
-static uint32_t number_of(struct slice text)
-{
-	uint64_t n;
-
-	return slice_to_u64(text, UINT32_MAX, &n) == ERR_OK ? (uint32_t)n : UINT32_MAX;
+	ask_sent(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_status));
 }
 
 static void on_reload(struct conn *c, const struct reply_from_master *r)
@@ -80,7 +81,7 @@ static void on_reload(struct conn *c, const struct reply_from_master *r)
 static void get_reload(struct conn *c, const struct call *call)
 {
 	conn_set_number(c, number_of(call->args[0]));
-	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_reload));
+	ask_sent(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_reload));
 }
 
 /* Ready to be given clients: somebody serves, and every app has a worker that is UP. */
@@ -111,12 +112,12 @@ static void on_ready(struct conn *c, const struct reply_from_master *r)
 static void get_readyz(struct conn *c, const struct call *call)
 {
 	(void)call;
-	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_ready));
+	ask_sent(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_ready));
 }
 
 static void on_alive(struct conn *c, const struct reply_from_master *r)
 {
-	if (!refused(c, r))
+	if (!ask_refused(c, r))
 		conn_reply_text(c, 200, "text/plain", SLICE("alive\n"));
 }
 
@@ -124,7 +125,28 @@ static void on_alive(struct conn *c, const struct reply_from_master *r)
 static void get_livez(struct conn *c, const struct call *call)
 {
 	(void)call;
-	asked(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_alive));
+	ask_sent(c, ask_master(conn_monitor(c), ADMIN_SNAPSHOT, 0, 0, 0, c, on_alive));
+}
+
+static void get_logs(struct conn *c, const struct call *call)
+{
+	logs_ask(c, call, 0, ADMIN_LOGS_ALL);
+}
+
+static void get_app_logs(struct conn *c, const struct call *call)
+{
+	uint32_t id = app_id(c, call->args[0]);
+
+	if (id)
+		logs_ask(c, call, id, ADMIN_LOGS_ALL);
+}
+
+static void get_worker_logs(struct conn *c, const struct call *call)
+{
+	uint32_t id = app_id(c, call->args[0]);
+
+	if (id)
+		logs_ask(c, call, id, MIN(number_of(call->args[1]), ADMIN_LOGS_ALL - 1));
 }
 
 /* ---- changing ----------------------------------------------------------- */
@@ -133,31 +155,15 @@ static void on_done(struct conn *c, const struct reply_from_master *r)
 {
 	const struct admin_code_info *info = &admin_code_table[r->code];
 
-	if (!refused(c, r))
+	if (!ask_refused(c, r))
 		conn_reply_json(c, info->http_status,
 				json_pack("{s:s, s:I}", "result", info->text, "number",
 					  (json_int_t)r->number));
 }
 
-/* 0: it has been said that there is no such app. */
-static uint32_t app_id(struct conn *c, struct slice name)
-{
-	struct monitor *m = conn_monitor(c);
-
-	if (roster_read(m->heritage->roster, &m->roster))
-		for (uint32_t i = 0; i < MIN(m->roster.n_apps, ROSTER_APPS); i++) {
-			const struct roster_app *a = &m->roster.apps[i];
-			if (a->id && strnlen(a->name, sizeof(a->name)) == name.n &&
-			    memcmp(a->name, name.p, name.n) == 0)
-				return a->id;
-		}
-	conn_refuse(c, 404, "there is no app %.*s", (int)MIN(name.n, 63u), name.p);
-	return 0;
-}
-
 static void change(struct conn *c, enum admin_verb verb, uint32_t id, uint32_t number)
 {
-	asked(c, ask_master(conn_monitor(c), verb, id, number, 0, c, on_done));
+	ask_sent(c, ask_master(conn_monitor(c), verb, id, number, 0, c, on_done));
 }
 
 static void post_reload(struct conn *c, const struct call *call)
@@ -217,17 +223,21 @@ static const struct route {
 	enum http_method method; /* GET rows answer HEAD too */
 	const char *path;
 	route_f *run;
+	enum { EVERYBODY = 0, OWNER } whose; /* OWNER: not over TCP.  Workers may print secrets */
 } routes[] = {
-	{ HTTP_M_GET, "/livez", get_livez },
-	{ HTTP_M_GET, "/readyz", get_readyz },
-	{ HTTP_M_GET, "/api/v1/status", get_status },
-	{ HTTP_M_GET, "/api/v1/reloads/*", get_reload },
-	{ HTTP_M_POST, "/api/v1/reload", post_reload },
-	{ HTTP_M_POST, "/api/v1/stop", post_stop },
-	{ HTTP_M_POST, "/api/v1/upgrade", post_upgrade },
-	{ HTTP_M_POST, "/api/v1/apps/*/restart", post_restart },
-	{ HTTP_M_POST, "/api/v1/apps/*/scale", post_scale }, /* {"instances": N} */
-	{ HTTP_M_POST, "/api/v1/apps/*/workers/*/drain", post_drain },
+	{ HTTP_M_GET, "/livez", get_livez, EVERYBODY },
+	{ HTTP_M_GET, "/readyz", get_readyz, EVERYBODY },
+	{ HTTP_M_GET, "/api/v1/status", get_status, EVERYBODY },
+	{ HTTP_M_GET, "/api/v1/reloads/*", get_reload, EVERYBODY },
+	{ HTTP_M_GET, "/api/v1/logs", get_logs, OWNER }, /* lines= since= wait= */
+	{ HTTP_M_GET, "/api/v1/apps/*/logs", get_app_logs, OWNER },
+	{ HTTP_M_GET, "/api/v1/apps/*/workers/*/logs", get_worker_logs, OWNER },
+	{ HTTP_M_POST, "/api/v1/reload", post_reload, OWNER },
+	{ HTTP_M_POST, "/api/v1/stop", post_stop, OWNER },
+	{ HTTP_M_POST, "/api/v1/upgrade", post_upgrade, OWNER },
+	{ HTTP_M_POST, "/api/v1/apps/*/restart", post_restart, OWNER },
+	{ HTTP_M_POST, "/api/v1/apps/*/scale", post_scale, OWNER }, /* {"instances": N} */
+	{ HTTP_M_POST, "/api/v1/apps/*/workers/*/drain", post_drain, OWNER },
 };
 
 /* The next segment of `*rest`, which begins with '/'; advances it. */
@@ -275,9 +285,10 @@ void routes_call(struct conn *c, const struct http_head *head, struct slice body
 		known = true;
 		if (routes[i].method != method)
 			continue;
-		if (method != HTTP_M_GET && !may_change)
-			conn_refuse(c, 403, "Here one may only look; changes are made through the "
-				    "Unix socket.");
+		if (routes[i].whose == OWNER && !may_change)
+			conn_refuse(c, 403, method == HTTP_M_GET ?
+				    "What workers print is shown on the Unix socket alone." :
+				    "Here one may only look; changes are made through the Unix socket.");
 		else
 			routes[i].run(c, &call);
 		return;

@@ -37,11 +37,15 @@
 #define BODY_MAX 4096
 #define SWEEP_MS 250
 
-enum conn_state { CONN_READING = 0, CONN_ASKED, CONN_WRITING, CONN_LINGERING, CONN_ENDED, CONN_MAX };
+#define LATER_MS 100
+#define WAITING_MAX 16 /* of CONNS_MAX: who waits keeps nobody else out */
+
+enum conn_state { CONN_READING = 0, CONN_ASKED, CONN_WAITING, CONN_WRITING, CONN_LINGERING, CONN_ENDED, CONN_MAX };
 
 /* How long each may last. */
 static const uint64_t state_us[CONN_MAX] = {
-	[CONN_READING] = 5000000, [CONN_ASKED] = 10000000, [CONN_WRITING] = 10000000,
+	[CONN_READING] = 5000000, [CONN_ASKED] = 10000000, [CONN_WAITING] = 10000000,
+	[CONN_WRITING] = 10000000,
 	[CONN_LINGERING] = 1000000,
 };
 
@@ -53,6 +57,8 @@ struct conn {
 	uint64_t deadline_us;
 	size_t seen;      /* bytes of the head that were looked at */
 	uint32_t number;  /* the handler's */
+	struct conn_tail tail; /* of logs.c */
+	conn_f *again;    /* WAITING: what is called in a moment */
 	bool head_only;   /* HEAD: the fields, not the body */
 	bool continued;   /* it was told to go on with its body */
 };
@@ -77,6 +83,27 @@ void conn_set_number(struct conn *c, uint32_t number)
 uint32_t conn_number(const struct conn *c)
 {
 	return c->number;
+}
+
+struct conn_tail *conn_tail(struct conn *c)
+{
+	return &c->tail;
+}
+
+bool conn_later(struct conn *c, conn_f *again)
+{
+	struct monitor *m = conn_monitor(c);
+	unsigned n = 0;
+
+	list_each(it, &c->door->conns)
+		n += list_entry(it, struct conn, link)->state == CONN_WAITING;
+	if (n >= WAITING_MAX)
+		return false;
+	c->again = again;
+	go(c, CONN_WAITING);
+	if (!event_pending(m->ev_later, EV_TIMEOUT, NULL))
+		event_add(m->ev_later, &(struct timeval){ .tv_usec = LATER_MS * 1000 });
+	return true;
 }
 
 static void end(struct conn *c)
@@ -327,6 +354,22 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 		event_add(m->ev_sweep, &(struct timeval){ .tv_usec = SWEEP_MS * 1000 });
 }
 
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+	struct monitor *m = arg;
+
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < DOOR_MAX; i++)
+		list_each_safe(it, &m->doors[i].conns) {
+			struct conn *c = list_entry(it, struct conn, link);
+			if (c->state != CONN_WAITING)
+				continue;
+			go(c, CONN_ASKED);
+			c->again(c);
+		}
+}
+
 /* ---- start and stop ----------------------------------------------------- */
 
 enum err server_start(struct monitor *m)
@@ -339,7 +382,8 @@ enum err server_start(struct monitor *m)
 		list_init(&m->doors[i].conns);
 	}
 	m->ev_sweep = event_new(m->base, -1, EV_TIMEOUT, on_sweep, m);
-	if (!m->ev_sweep)
+	m->ev_later = event_new(m->base, -1, EV_TIMEOUT, on_later, m);
+	if (!m->ev_sweep || !m->ev_later)
 		return ERR_NOMEM;
 	for (int i = 0; i < DOOR_MAX; i++) {
 		struct door *d = &m->doors[i];
@@ -398,4 +442,6 @@ void server_stop(struct monitor *m)
 	server_bury(m);
 	if (m->ev_sweep)
 		event_free(m->ev_sweep);
+	if (m->ev_later)
+		event_free(m->ev_later);
 }

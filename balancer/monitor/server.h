@@ -57,6 +57,20 @@ struct monitor *conn_monitor(struct conn *c);
 void conn_set_number(struct conn *c, uint32_t number);
 uint32_t conn_number(const struct conn *c);
 
+/* Which lines are asked for, and until when they are waited for (logs.c). */
+struct conn_tail {
+	uint32_t app_id, number;
+	uint64_t since;
+	bool follows;        /* since was said */
+	uint64_t until_us;
+};
+struct conn_tail *conn_tail(struct conn *c);
+
+/* There is nothing to reply yet: `again` is called with `c` in a moment, unless it ends
+ * before.  False: too many wait already. */
+typedef void conn_f(struct conn *c);
+MUST_CHECK bool conn_later(struct conn *c, conn_f *again);
+
 /* The reply, whole: exactly one of these for each connection.  `body` (taken, may be NULL:
  * out of memory) becomes JSON; `text` is borrowed. */
 void conn_reply_json(struct conn *c, uint16_t status, json_t *body);

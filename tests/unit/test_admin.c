@@ -1,13 +1,17 @@
 /* What master and monitor say to each other (board/admin.c), what the master takes of it
- * (master/command.c), and what becomes JSON (monitor/status.c). */
+ * (master/command.c, master/tail.c), and what becomes JSON (monitor/status.c). */
 #include "lib/check.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "balancer/board/admin.h"
+#include "balancer/board/page.h"
+#include "balancer/master/app.h"
 #include "balancer/master/command.h"
 #include "balancer/master/core.h"
 #include "balancer/monitor/status.h"
@@ -135,6 +139,173 @@ static void test_snapshot_is_sealed(void **state)
 	fd_close(&answer.fd);
 }
 
+/* ---- pages of lines ----------------------------------------------------- */
+
+struct reader {
+	uint64_t next, missing;
+	uint32_t lines;
+	bool more;
+	char text[4096]; /* "one.0:1 two.1:2 " */
+};
+
+/* Asks as the monitor does, and reads what comes. */
+static void turn_page(struct master *m, uint32_t app_id, uint32_t number, uint64_t since, struct reader *r)
+{
+	struct msg question = { .type = MSG_ASK,
+				.ask = { .verb = ADMIN_LOGS, .app_id = app_id, .number = number, .since = since } };
+	struct answer answer;
+	struct stat st;
+	const struct page *p;
+	const struct page_line *l;
+	struct slice text;
+	size_t offset = 0, n = 0;
+
+	*r = (struct reader){ .text = "" };
+	assert_int_equal(command_run(m, &question, &answer), ERR_OK);
+	assert_int_equal(answer.code, ADMIN_OK_CODE);
+	r->next = answer.number;
+	if (answer.fd < 0)
+		return;
+	assert_int_equal(fstat(answer.fd, &st), 0);
+	size_t bytes = (size_t)st.st_size;
+	void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, answer.fd, 0);
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(page_view(map, bytes, &p), ERR_OK);
+	assert_int_equal(p->next, r->next);
+	for (size_t k = 0; k < bytes; k += k < 200 ? 1 : 1009)
+		assert_true(page_view(map, k, &(const struct page *){ NULL }) == ERR_PROTOCOL);
+	while ((l = page_next(p, bytes, &offset, &text)))
+		if (n < sizeof(r->text) - 64)
+			n += (size_t)snprintf(r->text + n, sizeof(r->text) - n, "%u.%u:%.*s ", l->app_id, l->instance,
+					      (int)MIN(text.n, 20u), text.p);
+	r->missing = p->missing;
+	r->more = p->more;
+	r->lines = p->n_lines;
+	munmap(map, bytes);
+	fd_close(&answer.fd);
+}
+
+static void print_line(struct recent_worker *w, const char *text)
+{
+	recents_add(w, 1, text, strlen(text), false);
+}
+
+#define ALL ADMIN_LOGS_ALL
+
+static void test_pages(void **state)
+{
+	struct master m = { .exit_status = 0 };
+	struct release release = { .number = 1 };
+	struct app one = { .m = &m, .id = 1, .wanted = 2, .in_config = true, .target = &release };
+	struct app two = { .m = &m, .id = 2, .wanted = 1, .in_config = true, .target = &release };
+	const uint32_t every = admin_logs_number(ALL, ALL);
+	struct reader r;
+
+	(void)state;
+	list_init(&m.apps);
+	list_push_back(&m.apps, &one.link);
+	list_push_back(&m.apps, &two.link);
+	recents_init(&one.recents, &m.last_line);
+	recents_init(&two.recents, &m.last_line);
+	turn_page(&m, 0, every, 0, &r);
+	assert_int_equal(r.lines, 0);
+	assert_int_equal(r.next, 0);
+	struct recent_worker *a = recents_open(&one.recents, 11, 0, 1), *b = recents_open(&one.recents, 12, 1, 1),
+			     *c = recents_open(&two.recents, 13, 0, 1);
+	print_line(a, "A");
+	print_line(c, "C");
+	print_line(b, "B");
+	print_line(c, "D");
+	print_line(a, "E");
+	/* In the order in which they were written; the last ones; behind a place. */
+	turn_page(&m, 0, every, 0, &r);
+	assert_string_equal(r.text, "1.0:A 2.0:C 1.1:B 2.0:D 1.0:E ");
+	assert_int_equal(r.next, 5);
+	assert_int_equal(r.missing, 0);
+	turn_page(&m, 0, admin_logs_number(2, ALL), 0, &r);
+	assert_string_equal(r.text, "2.0:D 1.0:E ");
+	assert_int_equal(r.next, 5);
+	turn_page(&m, 0, admin_logs_number(0, ALL), 0, &r);
+	assert_int_equal(r.lines, 0);
+	assert_int_equal(r.next, 5);
+	turn_page(&m, 0, every, 3, &r);
+	assert_string_equal(r.text, "2.0:D 1.0:E ");
+	/* Of one app its own lines are counted. */
+	turn_page(&m, 1, every, 0, &r);
+	assert_string_equal(r.text, "1.0:A 1.1:B 1.0:E ");
+	assert_int_equal(r.next, 3);
+	turn_page(&m, 1, every, 2, &r);
+	assert_string_equal(r.text, "1.0:E ");
+	turn_page(&m, 1, admin_logs_number(ALL, 1), 1, &r);
+	assert_string_equal(r.text, "1.1:B ");
+	assert_int_equal(r.next, 3);
+	turn_page(&m, 1, admin_logs_number(ALL, 1), 2, &r); /* another's line only */
+	assert_int_equal(r.lines, 0);
+	assert_int_equal(r.next, 3);
+	/* A place of another drover, that has written more. */
+	turn_page(&m, 0, every, 999, &r);
+	assert_int_equal(r.lines, 5);
+	assert_int_equal(r.next, 5);
+	/* A neighbour floods: this one's lines are still there at first; who follows is told. */
+	for (int i = 0; i < 5000; i++)
+		print_line(b, "flood flood flood");
+	turn_page(&m, 1, admin_logs_number(ALL, 0), 0, &r);
+	assert_string_equal(r.text, "1.0:A 1.0:E ");
+	assert_int_equal(r.next, 5003);
+	turn_page(&m, 1, every, 3, &r);
+	assert_true(r.lines > 500 && r.lines < 5000);
+	assert_int_equal(r.lines + r.missing, 5000);
+	assert_int_equal(r.next, 5003);
+	turn_page(&m, 0, every, 4, &r);
+	assert_int_equal(r.lines + r.missing, 5001);
+	assert_int_equal(r.next, 5005);
+	struct msg nobody = { .type = MSG_ASK, .ask = { .verb = ADMIN_LOGS, .app_id = 1, .number = 7u << 16 } };
+	struct answer answer;
+	assert_int_equal(command_run(&m, &nobody, &answer), ERR_OK);
+	assert_int_equal(answer.code, ADMIN_NO_INSTANCE_CODE);
+	nobody.ask.app_id = 3;
+	assert_int_equal(command_run(&m, &nobody, &answer), ERR_OK);
+	assert_int_equal(answer.code, ADMIN_NO_APP_CODE);
+	recents_fini(&one.recents);
+	recents_fini(&two.recents);
+}
+
+/* Many apps with much to say: no line is lost or doubled from page to page. */
+static void test_page_after_page(void **state)
+{
+	struct master m = { .exit_status = 0 };
+	static struct app apps[8];
+	struct reader r = { .next = 0 };
+	struct recent_worker *w[ARRAY_LEN(apps)];
+	uint32_t seen = 0, pages = 0;
+	char text[1000];
+
+	(void)state;
+	memset(text, 'x', sizeof(text));
+	list_init(&m.apps);
+	for (uint32_t i = 0; i < ARRAY_LEN(apps); i++) {
+		apps[i] = (struct app){ .m = &m, .id = i + 1, .wanted = 1, .in_config = true };
+		list_push_back(&m.apps, &apps[i].link);
+		recents_init(&apps[i].recents, &m.last_line);
+		w[i] = recents_open(&apps[i].recents, 11, 0, 1);
+	}
+	for (int k = 0; k < 60; k++)
+		for (size_t i = 0; i < ARRAY_LEN(apps); i++)
+			recents_add(w[i], 1, text, sizeof(text), false);
+	do {
+		uint64_t since = r.next;
+		turn_page(&m, 0, admin_logs_number(ALL, ALL), since, &r);
+		assert_int_equal(r.next, since + r.lines);
+		assert_int_equal(r.missing, 0);
+		seen += r.lines;
+		pages++;
+	} while (r.more);
+	assert_int_equal(seen, 60 * ARRAY_LEN(apps));
+	assert_true(pages > 1);
+	for (size_t i = 0; i < ARRAY_LEN(apps); i++)
+		recents_fini(&apps[i].recents);
+}
+
 /* ---- JSON --------------------------------------------------------------- */
 
 static const json_t *at(const json_t *o, const char *key)
@@ -196,6 +367,8 @@ int main(void)
 		cmocka_unit_test(test_broken_snapshots),
 		cmocka_unit_test(test_asks_that_make_no_sense),
 		cmocka_unit_test(test_snapshot_is_sealed),
+		cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_page_after_page),
 		cmocka_unit_test(test_status),
 	};
 

@@ -19,6 +19,7 @@
 #include "common/base.h"
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/line_text.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -208,12 +209,12 @@ static void test_shows(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(shows); i++) {
 		size_t n = strlen(shows[i].line);
-		out[lines_show(out, shows[i].line, n, false)] = '\0';
+		out[line_text_show(out, shows[i].line, n, false)] = '\0';
 		check_row_text(shows[i].plain, out, shows[i].plain);
-		out[lines_show(out, shows[i].line, n, true)] = '\0';
+		out[line_text_show(out, shows[i].line, n, true)] = '\0';
 		check_row_text(shows[i].plain, out, shows[i].coloured);
 	}
-	assert_int_equal(lines_show(out, "\0x", 2, false), 5);
+	assert_int_equal(line_text_show(out, "\0x", 2, false), 5);
 	assert_memory_equal(out, "\\x00x", 5);
 }
 
@@ -241,12 +242,32 @@ static void test_json(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(jsons); i++) {
-		size_t n = strlen(jsons[i].line), to = lines_json(out, jsons[i].line, n);
+		size_t n = strlen(jsons[i].line), to = line_text_json(out, jsons[i].line, n);
 		out[to] = '\0';
-		assert_true(to <= LINES_JSON * n);
+		assert_true(to <= LINE_TEXT_JSON * n);
 		check_row_text(jsons[i].json, out, jsons[i].json);
 	}
-	assert_int_equal(lines_json(out, "\0", 1), 6);
+	assert_int_equal(line_text_json(out, "\0", 1), 6);
+}
+
+static void test_utf8(void **state)
+{
+	static const struct {
+		const char *line, *utf8;
+	} rows[] = {
+		{ "hello\r", "hello" },
+		{ "a\rb\t\x1b[m", "a\rb\t\x1b[m" },
+		{ "na\xc3\xafve \xff\xf0\x9f\x98\x80\xe2\x82", "na\xc3\xafve \xef\xbf\xbd\xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd" },
+	};
+	char out[256];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		size_t n = strlen(rows[i].line), to = line_text_utf8(out, rows[i].line, n);
+		out[to] = '\0';
+		assert_true(to <= LINE_TEXT_UTF8 * n);
+		check_row_text(rows[i].utf8, out, rows[i].utf8);
+	}
 }
 
 /* ---- through pipes ------------------------------------------------------- */
@@ -855,6 +876,7 @@ int main(void)
 		cmocka_unit_test(test_without_memory_a_partial_line_is_a_line),
 		cmocka_unit_test(test_shows),
 		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_lines_carry_the_name),
 		cmocka_unit_test(test_drain_reads_what_is_there),
 		cmocka_unit_test(test_flood_without_a_reader),
