@@ -12,6 +12,8 @@ const struct admin_code_info admin_code_table[ADMIN_CODE_MAX] = {
 #undef CODE
 };
 
+#define LISTENERS_MAX 4096 /* those of several configurations may be there at a time */
+
 static const char *text_of(const char *const *texts, size_t n, uint32_t i)
 {
 	return i < n ? texts[i] : "?";
@@ -54,7 +56,8 @@ size_t snapshot_bytes(const struct snapshot *head)
 	       head->n_instances * sizeof(struct snapshot_instance) +
 	       head->n_generations * sizeof(struct snapshot_generation) +
 	       head->n_balancers * sizeof(struct snapshot_balancer) +
-	       head->n_rollouts * sizeof(struct snapshot_rollout);
+	       head->n_rollouts * sizeof(struct snapshot_rollout) +
+	       head->n_listeners * sizeof(struct snapshot_listener);
 }
 
 static bool ends(const char *text, size_t room)
@@ -72,6 +75,10 @@ static bool texts_end(const struct snapshot_view *v)
 		good = good && ends(v->apps[i].name, sizeof(v->apps[i].name));
 	for (uint32_t i = 0; i < h->n_workers; i++)
 		good = good && ends(v->workers[i].address, sizeof(v->workers[i].address));
+	for (uint32_t i = 0; i < h->n_instances; i++)
+		good = good && ends(v->instances[i].failure, sizeof(v->instances[i].failure));
+	for (uint32_t i = 0; i < h->n_listeners; i++)
+		good = good && ends(v->listeners[i].address, sizeof(v->listeners[i].address));
 	for (uint32_t i = 0; i < h->n_rollouts; i++)
 		good = good && ends(v->rollouts[i].reason, sizeof(v->rollouts[i].reason)) &&
 		       ends(v->rollouts[i].lines, sizeof(v->rollouts[i].lines));
@@ -86,7 +93,7 @@ enum err snapshot_view(const void *data, size_t bytes, struct snapshot_view *ret
 	if (bytes < sizeof(*h) || h->stamp != SNAPSHOT_STAMP || h->n_apps > ROSTER_APPS ||
 	    h->n_workers > ROSTER_SLOTS || h->n_instances > ROSTER_APPS * ROSTER_SLOTS ||
 	    h->n_generations > TALLY_ROWS || h->n_balancers > 2 * TALLY_ROWS ||
-	    h->n_rollouts > 2 * ROSTER_APPS ||
+	    h->n_rollouts > 2 * ROSTER_APPS || h->n_listeners > LISTENERS_MAX ||
 	    bytes != snapshot_bytes(h))
 		return ERR_PROTOCOL;
 	v.apps = (const void *)(h + 1);
@@ -95,6 +102,7 @@ enum err snapshot_view(const void *data, size_t bytes, struct snapshot_view *ret
 	v.generations = (const void *)(v.instances + h->n_instances);
 	v.balancers = (const void *)(v.generations + h->n_generations);
 	v.rollouts = (const void *)(v.balancers + h->n_balancers);
+	v.listeners = (const void *)(v.rollouts + h->n_rollouts);
 	if (!texts_end(&v))
 		return ERR_PROTOCOL;
 	*ret_view = v;

@@ -81,7 +81,7 @@ enum rollout_state {
 };
 const char *rollout_state_text(uint32_t state);
 
-#define SNAPSHOT_STAMP 0x64726f7602u /* "drov" and the layout's number */
+#define SNAPSHOT_STAMP 0x64726f7603u /* "drov" and the layout's number */
 
 struct snapshot_app {
 	uint32_t id;
@@ -108,6 +108,10 @@ struct snapshot_instance {
 	uint32_t restarts;       /* workers that ended by themselves and had, or wait for, a successor */
 	uint32_t failing;        /* requests do not wait for it */
 	uint64_t not_before_us;  /* monotonic: its next start waits until then */
+	uint64_t failed_us;      /* monotonic: when a worker of it failed last; 0: never */
+	int32_t failed_pid;      /* 0: it could not even be started */
+	uint32_t zero;
+	char failure[192];       /* why: "ended: exit status 3, after 0.1 s" */
 };
 
 struct snapshot_generation {
@@ -119,6 +123,15 @@ struct snapshot_balancer {
 	uint32_t generation, index;
 	int32_t pid;             /* 0: waits to be started again */
 	uint32_t row;            /* of the tally */
+};
+
+/* An address that drover listens on. */
+struct snapshot_listener {
+	uint32_t sockets;        /* its balancers share them out */
+	uint32_t inherited;      /* 1: the service manager opened it */
+	uint32_t in_config;      /* 0: it has left, and its queue is emptied */
+	uint32_t zero;
+	char address[ADDR_TEXT_MAX];
 };
 
 /* Of an app's latest release; and of the last reloads, whose app_id is 0. */
@@ -140,7 +153,8 @@ struct snapshot {
 	uint32_t upgrade;        /* enum rollout_state */
 	char upgrade_from[64];   /* DONE: the version that it replaced */
 	char upgrade_reason[256]; /* FAILED: why the program that ran before goes on */
-	uint32_t n_apps, n_workers, n_instances, n_generations, n_balancers, n_rollouts;
+	uint32_t n_apps, n_workers, n_instances, n_generations, n_balancers, n_rollouts, n_listeners;
+	uint32_t zero;
 };
 
 /* The rows of a snapshot. */
@@ -152,6 +166,7 @@ struct snapshot_view {
 	const struct snapshot_generation *generations;
 	const struct snapshot_balancer *balancers;
 	const struct snapshot_rollout *rollouts;
+	const struct snapshot_listener *listeners;
 };
 
 /* Bytes that a snapshot with these counts takes. */

@@ -72,6 +72,29 @@ static int order(const struct args *a, char *path, const char *body, long long *
 	return status;
 }
 
+/* What became of what was ordered: the exit status, and it has been said; -1: it is still on
+ * its way. */
+typedef int verdict_f(const struct instance *it, long long number);
+
+/* Orders, then looks for the verdict: once, or with `wait` until there is one.  *ret_it is
+ * the caller's, whatever comes of it. */
+static int order_and_watch(const struct args *a, const char *path, verdict_f *look, bool wait,
+			   struct instance *ret_it, long long *ret_number)
+{
+	*ret_it = (struct instance){ .pid = 0 };
+	int status = instance_find(a, ret_it);
+
+	if (status < 0)
+		status = post(ret_it, path, NULL, ret_number);
+	if (status < 0)
+		status = look(ret_it, *ret_number);
+	while (status < 0 && wait) {
+		poll(NULL, 0, LOOK_MS);
+		status = look(ret_it, *ret_number);
+	}
+	return status;
+}
+
 static const char *text(const json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));
@@ -95,8 +118,7 @@ static void explain(long long number, const json_t *reload)
 	}
 }
 
-/* -1: it is still on its way. */
-static int verdict(const struct instance *it, long long number)
+static int reload_verdict(const struct instance *it, long long number)
 {
 	char path[64];
 
@@ -126,19 +148,10 @@ int command_reload(const struct args *a, struct cli_run *ret_run)
 {
 	struct instance it;
 	long long number = 0;
-	int status = instance_find(a, &it);
+	/* A file with errors is known at once, also to who does not wait. */
+	int status = order_and_watch(a, "/api/v1/reload", reload_verdict, a->wait, &it, &number);
 
 	(void)ret_run;
-	if (status >= 0)
-		return status;
-	status = post(&it, "/api/v1/reload", NULL, &number);
-	/* A file with errors is known at once, also to who does not wait. */
-	if (status < 0)
-		status = verdict(&it, number);
-	while (status < 0 && a->wait) {
-		poll(NULL, 0, LOOK_MS);
-		status = verdict(&it, number);
-	}
 	if (status <= 0)
 		printf("%s: reload %lld %s\n", it.name, number, status < 0 ? "has begun" : "is done");
 	instance_fini(&it);
@@ -214,7 +227,6 @@ int command_stop(const struct args *a, struct cli_run *ret_run)
 	return cli_answered(status < 0 ? EXIT_DRAINED : status);
 }
 
-/* -1: it is still on its way. */
 static int upgrade_verdict(const struct instance *it, long long number)
 {
 	struct answer answer = remote_ask(it, "GET", "/api/v1/status", NULL);
@@ -225,11 +237,12 @@ static int upgrade_verdict(const struct instance *it, long long number)
 
 	if (!json) {
 		status = answer.status == 200 ? EXIT_FAILED : answer_refused(&answer);
+	} else if (json_integer_value(json_object_get(upgrade, "number")) < number) {
+		status = -1; /* what is shown is the one before */
 	} else if (strcmp(state, "failed") == 0) {
 		cli_complain("the upgrade failed: %s", text(upgrade, "reason"));
 		status = EXIT_FAILED;
-	} else if (strcmp(state, "done") == 0 &&
-		   json_integer_value(json_object_get(upgrade, "number")) >= number) {
+	} else if (strcmp(state, "done") == 0) {
 		printf("%s: drover %s has taken over from %s\n", it->name, text(json, "version"),
 		       text(upgrade, "from"));
 		status = EXIT_DRAINED;
@@ -245,16 +258,9 @@ int command_upgrade(const struct args *a, struct cli_run *ret_run)
 {
 	struct instance it;
 	long long number = 0;
-	int status = instance_find(a, &it);
+	int status = order_and_watch(a, "/api/v1/upgrade", upgrade_verdict, true, &it, &number);
 
 	(void)ret_run;
-	if (status >= 0)
-		return status;
-	status = post(&it, "/api/v1/upgrade", NULL, &number);
-	while (status < 0) {
-		poll(NULL, 0, LOOK_MS);
-		status = upgrade_verdict(&it, number);
-	}
 	instance_fini(&it);
 	return cli_answered(status);
 }

@@ -65,8 +65,49 @@ static void show_generation(const json_t *g, json_t *balancers, FILE *out)
 		connections, plural(connections), requests, plural(requests));
 }
 
+/* "listens on 0.0.0.0:80, unix:/run/x" */
+static void show_listeners(const json_t *listeners, FILE *out)
+{
+	const char *before = "  listens on ";
+	size_t i;
+	json_t *l;
+
+	json_array_foreach(listeners, i, l) {
+		fprintf(out, "%s%s%s", before, text(l, "address"),
+			json_is_false(json_object_get(l, "in_config")) ? " (leaving)" : "");
+		before = ", ";
+	}
+	if (json_array_size(listeners))
+		fputc('\n', out);
+}
+
+/* By the rules of the framing policy. */
+static void show_refusals(const char *whose, json_t *rules, FILE *out)
+{
+	const char *rule, *before = "";
+	json_t *n;
+
+	if (json_object_size(rules) == 0)
+		return;
+	fprintf(out, "  refused of %s: ", whose);
+	json_object_foreach(rules, rule, n) {
+		fprintf(out, "%s%s %lld", before, rule, (long long)json_integer_value(n));
+		before = ", ";
+	}
+	fputc('\n', out);
+}
+
 /* ---- apps --------------------------------------------------------------- */
 
+static void show_failure(const json_t *w, FILE *out)
+{
+	const json_t *failure = json_object_get(w, "last_failure");
+	char ago[32];
+
+	if (json_is_object(failure))
+		fprintf(out, "             failed %s ago: %s\n", duration_of(failure, "ago_s", ago),
+			text(failure, "reason"));
+}
 
 static void show_worker(const json_t *w, bool servers, FILE *out)
 {
@@ -82,6 +123,15 @@ static void show_worker(const json_t *w, bool servers, FILE *out)
 	fprintf(out, "    %-8lld %8s %-9s %7lld %9s %8lld %9lld %10lld\n", number(w, "instance"), pid,
 		text(w, "state"), number(w, "release"), duration_of(w, "uptime_s", uptime),
 		number(w, "restarts"), number(w, "in_flight"), number(w, "requests"));
+	show_failure(w, out);
+}
+
+/* Why the last release did not come to serve. */
+static void show_rollout(const json_t *rollout, FILE *out)
+{
+	if (strcmp(text(rollout, "state"), "failed") == 0)
+		fprintf(out, "    release %lld failed: %s\n", number(rollout, "number"),
+			text(rollout, "reason"));
 }
 
 static void show_app(const json_t *app, FILE *out)
@@ -97,6 +147,7 @@ static void show_app(const json_t *app, FILE *out)
 		fprintf(out, "\n  app %s: release %lld, %lld of %lld up%s\n", text(app, "name"),
 			number(app, "release"), number(app, "up"), number(app, "wanted"),
 			json_is_true(json_object_get(app, "failing")) ? ", failing" : "");
+	show_rollout(json_object_get(app, "rollout"), out);
 	if (json_array_size(workers) == 0)
 		return;
 	if (servers)
@@ -119,8 +170,12 @@ void show_status(const json_t *status, FILE *out)
 		text(status, "version"),
 		json_is_string(json_object_get(status, "config_file")) ? text(status, "config_file")
 								       : "without a config file");
+	show_listeners(json_object_get(status, "listeners"), out);
 	json_array_foreach(list, i, it)
 		show_generation(it, json_object_get(status, "balancers"), out);
+	it = json_object_get(status, "refusals");
+	show_refusals("clients", json_object_get(it, "clients"), out);
+	show_refusals("workers", json_object_get(it, "workers"), out);
 	list = json_object_get(status, "apps");
 	json_array_foreach(list, i, it)
 		show_app(it, out);

@@ -67,7 +67,8 @@ static void start_release(struct app *a, struct config_ref *config, const struct
 	/* A new release is judged by its own ends. */
 	for (uint32_t i = 0; i < a->n_instances; i++) {
 		backoff_history_fini(&a->instances[i].history);
-		a->instances[i] = (struct instance){ .restarts = a->instances[i].restarts };
+		a->instances[i] = (struct instance){ .restarts = a->instances[i].restarts,
+						     .failure = a->instances[i].failure };
 	}
 	rollouts_begin(&a->rollouts, r->number, a->m->reload_in_force, master_now_us());
 	aim_at(a, r);
@@ -493,6 +494,17 @@ static void note_end(struct app *a, uint32_t i, uint64_t up_us, char next[static
 	row->failing = failing;
 }
 
+/* For who asks how instance `i` is: `why` follows the name of the worker (pid 0: there was none). */
+static void note_failure(struct app *a, uint32_t i, pid_t pid, const char *why)
+{
+	struct instance *row = app_instance(a, i);
+
+	if (!row)
+		return;
+	row->failure = (struct failure){ .at_us = master_now_us(), .pid = pid };
+	snprintf(row->failure.why, sizeof(row->failure.why), "%s", why + (why[0] == ' '));
+}
+
 /* The verdict on the target: `w` (NULL: it could not be spawned) has failed it. */
 static void fail_target(struct app *a, const struct worker *w, const char *why, uint32_t kept)
 {
@@ -562,6 +574,7 @@ void app_on_end(struct app *a, struct worker *w, const char *why, char next[stat
 	next[0] = '\0';
 	if (shutdown_stops_workers(&a->m->stop))
 		return;
+	note_failure(a, w->instance, w->pid, why);
 	if (!speaks_against(a, w) || !go_back(a, w->release, w, why, next))
 		note_end(a, w->instance, w->up_us, next);
 }
@@ -616,6 +629,7 @@ void app_on_boot_failure(struct app *a, struct worker *w, const char *why,
 			 char next[static APP_NEXT_MAX])
 {
 	next[0] = '\0';
+	note_failure(a, w->instance, w->pid, why);
 	if (w->release != a->target || port_was_taken(a, w, next) || was_killed(w, next))
 		return;
 	if (!go_back(a, w->release, w, why, next))
@@ -631,6 +645,7 @@ void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)
 {
 	char next[APP_NEXT_MAX];
 
+	note_failure(a, instance, 0, a->cannot_start);
 	if (!go_back(a, r, NULL, a->cannot_start, next))
 		note_end(a, instance, 0, next);
 	log_error("app %s: worker %u could not be started%s", a->name, instance, next);

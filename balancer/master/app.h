@@ -31,12 +31,20 @@ struct release {
 	bool kill_excused;           /* one start that somebody killed was not held against it */
 };
 
+/* How a worker of an instance failed last: it ended by itself, hung, or was not ready. */
+struct failure {
+	char why[192];               /* "ended: killed by SIGKILL, after 3.2 s"; "": never */
+	uint64_t at_us;              /* monotonic */
+	pid_t pid;                   /* 0: it could not even be started */
+};
+
 struct instance {
 	struct backoff_history history;
 	uint64_t not_before_us;      /* the successor may start then */
 	uint32_t restarts;           /* ends that had, or are to have, a successor; over all releases */
 	bool failing;                /* over its budget, or never ready in a row: not waited for */
 	bool port_excused;           /* one failed start was put down to a port that was taken */
+	struct failure failure;      /* over all releases */
 	char last_words[64];         /* why it ended last, so as not to say the same again */
 };
 

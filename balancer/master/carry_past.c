@@ -17,6 +17,12 @@ static const struct state_field instance_fields[] = {
 	STATE_FIELD(struct instance, TEXT, last_words),
 };
 
+static const struct state_field failure_fields[] = {
+	{ "failed_why", STATE_TEXT, offsetof(struct failure, why), sizeof(((struct failure *)0)->why) },
+	{ "failed_at", STATE_U64, offsetof(struct failure, at_us), sizeof(uint64_t) },
+	{ "failed_pid", STATE_I32, offsetof(struct failure, pid), sizeof(pid_t) },
+};
+
 void carry_save_instances(const struct master *m, struct state_out *o)
 {
 	list_each(it, &m->apps) {
@@ -26,6 +32,8 @@ void carry_save_instances(const struct master *m, struct state_out *o)
 			state_put_u64(o, "app", a->id);
 			state_put_u64(o, "instance", i);
 			state_put(o, instance_fields, ARRAY_LEN(instance_fields), &a->instances[i]);
+			state_put(o, failure_fields, ARRAY_LEN(failure_fields),
+				  &a->instances[i].failure);
 			carry_put_history(o, &a->instances[i].history);
 		}
 	}
@@ -42,6 +50,7 @@ enum err carry_load_instance(struct carry_in *c, const struct state_record *r)
 	if (!row)
 		return ERR_NOMEM;
 	state_get(r, instance_fields, ARRAY_LEN(instance_fields), row);
+	state_get(r, failure_fields, ARRAY_LEN(failure_fields), &row->failure);
 	carry_get_history(r, &row->history);
 	return ERR_OK;
 }

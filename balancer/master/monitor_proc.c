@@ -1,7 +1,7 @@
 /* Starting, hearing and replacing the monitor; in the master.
  *
  *   fork ──► ASK ──► command_run() ──► ANSWER
- *     \______ any end: replaced, at once unless it keeps ending
+ *     \______ any end, or silence: replaced, at once unless it keeps ending
  *
  * It reads what comes over the admin sockets, so it is trusted as little as a balancer: a
  * message that makes no sense ends it.  It never makes the master wait: while an answer
@@ -28,6 +28,7 @@
 #define RENEW_MS 5000 /* to finish what it has, when another is to take over */
 #define FAREWELL_MS 600  /* to send what it has */
 #define RETRY_MS 1000
+#define SILENT_MS 8000   /* it says that it is alive four times as often */
 
 static void start_again(struct master *m);
 
@@ -122,6 +123,19 @@ void monitor_reopen(struct master *m)
 	tell(m);
 }
 
+/* It is stopped, or its loop does not turn: whoever asks it waits for nothing. */
+static void on_silent(evutil_socket_t fd, short what, void *arg)
+{
+	struct master *m = arg;
+	struct monitor_proc *mon = &m->monitor;
+
+	(void)fd;
+	(void)what;
+	log_error("the monitor (pid %d) hangs: not a word for %d s; killing it", (int)mon->pid,
+		  SILENT_MS / 1000);
+	end_it(mon);
+}
+
 /* ---- what it says ------------------------------------------------------- */
 
 /* ERR_PROTOCOL: it makes no sense. */
@@ -129,6 +143,9 @@ static enum err hear(struct master *m, const struct msg *message)
 {
 	struct monitor_proc *mon = &m->monitor;
 
+	master_timer(&mon->ev_silent, SILENT_MS);
+	if (message->type == MSG_ALIVE)
+		return ERR_OK;
 	if (message->type != MSG_ASK)
 		return ERR_PROTOCOL;
 	enum err e = command_run(m, message, &mon->owed);
@@ -181,6 +198,7 @@ static void close_process(struct monitor_proc *mon)
 	event_del(&mon->ev_ended);
 	event_del(&mon->ev_channel);
 	event_del(&mon->ev_writable);
+	event_del(&mon->ev_silent);
 	fd_close(&mon->pidfd);
 	fd_close(&mon->channel);
 	fd_close(&mon->owed.fd);
@@ -276,6 +294,8 @@ static void start_again(struct master *m)
 	master_event(m, &mon->ev_ended, mon->pidfd, EV_READ | EV_PERSIST, on_ended, m);
 	master_event(m, &mon->ev_channel, mon->channel, EV_READ | EV_PERSIST, on_message, m);
 	master_event(m, &mon->ev_writable, mon->channel, EV_WRITE, on_writable, m);
+	master_event(m, &mon->ev_silent, -1, EV_TIMEOUT, on_silent, m);
+	master_timer(&mon->ev_silent, SILENT_MS);
 	event_add(&mon->ev_ended, NULL);
 	event_add(&mon->ev_channel, NULL);
 	log_debug("monitor (pid %d) forked", (int)mon->pid);
@@ -317,6 +337,7 @@ void monitor_renew(struct master *m)
 	mon->relieved = true;
 	event_del(&mon->ev_channel);
 	event_del(&mon->ev_writable);
+	event_del(&mon->ev_silent);
 	fd_close(&mon->channel); /* it finishes what it has, and ends */
 	master_timer(&mon->ev_restart, RENEW_MS);
 }
@@ -334,6 +355,7 @@ void monitor_leave(struct master *m)
 	event_del(&mon->ev_ended);
 	event_del(&mon->ev_channel);
 	event_del(&mon->ev_writable);
+	event_del(&mon->ev_silent);
 	fd_close(&mon->channel);
 }
 

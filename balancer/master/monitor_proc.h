@@ -21,7 +21,7 @@ struct monitor_proc {
 	struct answer owed;
 	uint32_t owed_ticket;
 	bool tell_reopen;     /* it is to get the error log that is in force */
-	struct event ev_ended, ev_channel, ev_writable, ev_restart;
+	struct event ev_ended, ev_channel, ev_writable, ev_restart, ev_silent;
 	struct backoff_history history;
 };
 

@@ -9,6 +9,7 @@
 #include "balancer/master/balancer_proc.h"
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
+#include "balancer/master/listener.h"
 #include "balancer/master/worker_proc.h"
 #include "common/fd.h"
 #include "common/mem.h"
@@ -41,6 +42,8 @@ static void count(const struct master *m, struct snapshot *h)
 			h->n_workers++;
 	}
 	h->n_rollouts += ROLLOUTS_KEPT;
+	list_each(it, &m->listeners)
+		h->n_listeners++;
 	list_each(it, &m->generations) {
 		h->n_generations++;
 		list_each(at, &list_entry(it, struct generation, link)->balancers)
@@ -88,7 +91,18 @@ static void write_instance(const struct app *a, uint32_t i, struct snapshot_inst
 					   .instance = i,
 					   .restarts = from->restarts,
 					   .failing = from->failing,
-					   .not_before_us = from->not_before_us };
+					   .not_before_us = from->not_before_us,
+					   .failed_us = from->failure.at_us,
+					   .failed_pid = from->failure.pid };
+	snprintf(row->failure, sizeof(row->failure), "%s", from->failure.why);
+}
+
+static void write_listener(const struct listener *from, struct snapshot_listener *row)
+{
+	*row = (struct snapshot_listener){ .sockets = (uint32_t)from->n_fds,
+					   .inherited = from->inherited,
+					   .in_config = from->n_fds > 0 };
+	addr_format(&from->actual, row->address);
 }
 
 static void write_rollout(uint32_t app_id, const struct rollout *from, struct snapshot_rollout *row)
@@ -110,9 +124,12 @@ static void write_rows(const struct master *m, const struct snapshot_view *v)
 	struct snapshot_instance *instance = (void *)(uintptr_t)v->instances;
 	struct snapshot_generation *generation = (void *)(uintptr_t)v->generations;
 	struct snapshot_balancer *balancer = (void *)(uintptr_t)v->balancers;
-
 	struct snapshot_rollout *rollout = (void *)(uintptr_t)v->rollouts;
 
+	struct snapshot_listener *listener = (void *)(uintptr_t)v->listeners;
+
+	list_each(it, &m->listeners)
+		write_listener(list_entry(it, struct listener, link), listener++);
 	for (int i = 0; i < ROLLOUTS_KEPT; i++)
 		write_rollout(0, &m->reloads.kept[i], rollout++);
 	list_each(it, &m->apps) {

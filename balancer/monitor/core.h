@@ -14,7 +14,7 @@
 struct monitor {
 	const struct monitor_heritage *heritage;
 	struct event_base *base;
-	struct event *ev_channel, *ev_sweep, *ev_later;
+	struct event *ev_channel, *ev_sweep, *ev_later, *ev_alive;
 	struct door doors[DOOR_MAX];
 	struct list asks;        /* struct ask: the master owes an answer */
 	struct list graves;      /* struct conn: freed at the end of the turn */

@@ -18,7 +18,9 @@
 #include "common/contract.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/msg.h"
 
+#define ALIVE_S 2 /* the master takes four times as long a silence for a hang */
 #define FAREWELL_US 500000 /* for replies to be taken; the master waits a little longer */
 
 static void on_channel(evutil_socket_t fd, short what, void *arg)
@@ -34,13 +36,29 @@ static void on_channel(evutil_socket_t fd, short what, void *arg)
 	server_leave(m);
 }
 
+/* Whatever the master does not take is for it to worry about: it reads nothing while an
+ * answer waits for us. */
+static void on_alive(evutil_socket_t fd, short what, void *arg)
+{
+	struct monitor *m = arg;
+	const struct msg message = { .type = MSG_ALIVE };
+
+	(void)fd;
+	(void)what;
+	if (!m->leaving)
+		(void)!msg_send(m->heritage->channel, &message, -1);
+}
+
 static bool start(struct monitor *m)
 {
 	m->base = event_base_new();
 	if (!m->base)
 		return false;
 	m->ev_channel = event_new(m->base, m->heritage->channel, EV_READ | EV_PERSIST, on_channel, m);
-	return m->ev_channel && event_add(m->ev_channel, NULL) == 0 && server_start(m) == ERR_OK;
+	m->ev_alive = event_new(m->base, -1, EV_PERSIST, on_alive, m);
+	return m->ev_channel && event_add(m->ev_channel, NULL) == 0 && m->ev_alive &&
+	       event_add(m->ev_alive, &(struct timeval){ .tv_sec = ALIVE_S }) == 0 &&
+	       server_start(m) == ERR_OK;
 }
 
 static void loop(struct monitor *m)
@@ -69,6 +87,8 @@ static void stop(struct monitor *m)
 	ask_fini(m);
 	if (m->ev_channel)
 		event_free(m->ev_channel);
+	if (m->ev_alive)
+		event_free(m->ev_alive);
 	if (m->base)
 		event_base_free(m->base);
 }

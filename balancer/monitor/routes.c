@@ -56,7 +56,7 @@ static void on_status(struct conn *c, const struct reply_from_master *r)
 	struct snapshot_view v;
 
 	if (view(c, r, &v))
-		conn_reply_json(c, 200, status_json(&v, conn_monitor(c)->heritage));
+		conn_reply_json(c, 200, status_json(&v, conn_monitor(c)->heritage, conn_may_change(c)));
 }
 
 static void get_status(struct conn *c, const struct call *call)
@@ -71,7 +71,7 @@ static void on_reload(struct conn *c, const struct reply_from_master *r)
 
 	if (!view(c, r, &v))
 		return;
-	json_t *o = status_reload_json(&v, conn_number(c));
+	json_t *o = status_reload_json(&v, conn_number(c), conn_may_change(c));
 	if (o)
 		conn_reply_json(c, 200, o);
 	else

@@ -75,6 +75,11 @@ struct monitor *conn_monitor(struct conn *c)
 	return c->door->m;
 }
 
+bool conn_may_change(const struct conn *c)
+{
+	return c->door->may_change;
+}
+
 void conn_set_number(struct conn *c, uint32_t number)
 {
 	c->number = number;

@@ -53,6 +53,9 @@ struct call {
 
 struct monitor *conn_monitor(struct conn *c);
 
+/* Whether it came through the owner's door. */
+bool conn_may_change(const struct conn *c);
+
 /* A number that a handler keeps until the master's answer comes. */
 void conn_set_number(struct conn *c, uint32_t number);
 uint32_t conn_number(const struct conn *c);

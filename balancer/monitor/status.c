@@ -2,7 +2,11 @@
  * tally).  Keys are for people and scripts: they stay as they are. */
 #include "balancer/monitor/status.h"
 
+#include <string.h>
+
 #include "balancer/board/tally.h"
+#include "common/line_text.h"
+#include "common/slice.h"
 
 static double seconds(uint64_t from_us, uint64_t to_us)
 {
@@ -23,19 +27,14 @@ static json_t *text_or_null(const char *text)
 /* Text of a worker, which may hold any bytes; JSON only takes UTF-8. */
 static json_t *any_text(const char *text)
 {
-	json_t *whole = json_string(text);
-	char plain[4096];
-	size_t n = 0;
+	char utf8[LINE_TEXT_UTF8 * 4096];
+	size_t n = strnlen(text, sizeof(utf8) / LINE_TEXT_UTF8);
 
-	if (whole)
-		return whole;
-	for (; text[n] && n < sizeof(plain) - 1; n++)
-		plain[n] = (unsigned char)text[n] < 0x80 ? text[n] : '?';
-	plain[n] = '\0';
-	return json_string(plain);
+	return json_stringn_nocheck(utf8, line_text_utf8(utf8, text, n));
 }
 
-static json_t *rollout_json(const struct snapshot_rollout *r)
+/* `lines` is what a worker has printed: not for everybody. */
+static json_t *rollout_json(const struct snapshot_rollout *r, bool lines)
 {
 	json_t *o = json_object();
 
@@ -44,7 +43,8 @@ static json_t *rollout_json(const struct snapshot_rollout *r)
 	if (r->state != ROLLOUT_FAILED)
 		return o;
 	put(o, "reason", any_text(r->reason));
-	put(o, "lines", any_text(r->lines));
+	if (lines)
+		put(o, "lines", any_text(r->lines));
 	put(o, "kept_release", r->kept ? json_integer(r->kept) : json_null());
 	return o;
 }
@@ -58,18 +58,18 @@ static const struct snapshot_rollout *rollout_of(const struct snapshot_view *v, 
 	return NULL;
 }
 
-json_t *status_reload_json(const struct snapshot_view *v, uint32_t number)
+json_t *status_reload_json(const struct snapshot_view *v, uint32_t number, bool lines)
 {
 	for (uint32_t i = 0; i < v->head->n_rollouts; i++) {
 		const struct snapshot_rollout *r = &v->rollouts[i];
 		if (r->app_id || r->number != number || number == 0)
 			continue;
-		json_t *o = rollout_json(r), *apps = json_array();
+		json_t *o = rollout_json(r, lines), *apps = json_array();
 		for (uint32_t k = 0; k < v->head->n_apps; k++) {
 			const struct snapshot_rollout *of = rollout_of(v, v->apps[k].id);
 			if (!of || of->reload != number)
 				continue;
-			json_t *app = rollout_json(of);
+			json_t *app = rollout_json(of, lines);
 			put(app, "name", json_string(v->apps[k].name));
 			(void)json_array_append_new(apps, app);
 		}
@@ -88,10 +88,20 @@ static const struct snapshot_instance *find_instance(const struct snapshot_view 
 	return NULL;
 }
 
-/* What outlives a worker: how often its instance was restarted. */
-static void put_instance(json_t *object, const struct snapshot_instance *row)
+/* What outlives a worker: how often its instance was restarted, and how it failed last. */
+static void put_instance(json_t *object, const struct snapshot_view *v,
+			 const struct snapshot_instance *row)
 {
+	json_t *failure = json_null();
+
 	put(object, "restarts", json_integer(row ? row->restarts : 0));
+	if (row && row->failed_us) {
+		failure = json_object();
+		put(failure, "reason", any_text(row->failure));
+		put(failure, "pid", row->failed_pid ? json_integer(row->failed_pid) : json_null());
+		put(failure, "ago_s", json_real(seconds(row->failed_us, v->head->now_us)));
+	}
+	put(object, "last_failure", failure);
 }
 
 static json_t *worker_json(const struct snapshot_view *v, const struct snapshot_worker *w)
@@ -112,7 +122,7 @@ static json_t *worker_json(const struct snapshot_view *v, const struct snapshot_
 	put(o, "in_flight", json_integer(w->in_flight));
 	put(o, "requests", json_integer((json_int_t)w->requests));
 	if (w->pid)
-		put_instance(o, find_instance(v, w->app_id, w->instance));
+		put_instance(o, v, find_instance(v, w->app_id, w->instance));
 	return o;
 }
 
@@ -127,7 +137,7 @@ static json_t *waiting_json(const struct snapshot_view *v, const struct snapshot
 	put(o, "release", json_integer(a->release));
 	put(o, "state", json_string("waiting"));
 	put(o, "starts_in_s", json_real(row ? seconds(v->head->now_us, row->not_before_us) : 0.0));
-	put_instance(o, row);
+	put_instance(o, v, row);
 	return o;
 }
 
@@ -168,7 +178,7 @@ static bool is_failing(const struct snapshot_view *v, uint32_t app_id)
 	return false;
 }
 
-static json_t *app_json(const struct snapshot_view *v, const struct snapshot_app *a)
+static json_t *app_json(const struct snapshot_view *v, const struct snapshot_app *a, bool lines)
 {
 	json_t *o = json_object();
 	uint32_t up;
@@ -183,7 +193,7 @@ static json_t *app_json(const struct snapshot_view *v, const struct snapshot_app
 	put(o, "wanted", json_integer(a->wanted));
 	put(o, "up", json_integer(up));
 	put(o, "failing", json_boolean(is_failing(v, a->id)));
-	put(o, "rollout", rollout ? rollout_json(rollout) : json_null());
+	put(o, "rollout", rollout ? rollout_json(rollout, lines) : json_null());
 	put(o, "workers", workers);
 	return o;
 }
@@ -230,6 +240,55 @@ static json_t *generations_json(const struct snapshot_view *v)
 	return list;
 }
 
+static json_t *listeners_json(const struct snapshot_view *v)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < v->head->n_listeners; i++) {
+		const struct snapshot_listener *l = &v->listeners[i];
+		json_t *o = json_object();
+		put(o, "address", json_string(l->address));
+		put(o, "sockets", json_integer(l->sockets));
+		put(o, "inherited", json_boolean(l->inherited));
+		put(o, "in_config", json_boolean(l->in_config));
+		(void)json_array_append_new(list, o);
+	}
+	return list;
+}
+
+/* ---- counts ------------------------------------------------------------- */
+
+static json_t *counters_json(const struct tally *t)
+{
+	json_t *o = json_object();
+
+	for (enum counter c = 0; c < COUNTER_MAX; c++)
+		put(o, counter_table[c].name, json_integer((json_int_t)tally_total(t, c)));
+	return o;
+}
+
+/* What the framing policy has refused of one side, by its rules; those that never did are left out. */
+static json_t *refusals_json(const struct tally *t, enum tally_side side)
+{
+	static const char *const names[HTTP_RULE_MAX] = {
+#define RULE(name, status, text, source) [HTTP_RULE_##name] = #name,
+#include "common/http_rules.def"
+#undef RULE
+	};
+	json_t *o = json_object();
+
+	for (enum http_rule rule = 0; rule < HTTP_RULE_MAX; rule++) {
+		uint64_t n = tally_refusals(t, side, rule);
+		char name[32] = "";
+		if (n == 0 || !names[rule])
+			continue;
+		for (size_t i = 0; names[rule][i] && i < sizeof(name) - 1; i++)
+			name[i] = ascii_lower(names[rule][i]);
+		put(o, name, json_integer((json_int_t)n));
+	}
+	return o;
+}
+
 static json_t *upgrade_json(const struct snapshot *head)
 {
 	json_t *o = json_object();
@@ -241,12 +300,12 @@ static json_t *upgrade_json(const struct snapshot *head)
 	return o;
 }
 
-json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage *h)
+json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage *h, bool lines)
 {
 	json_t *o = json_object(), *apps = json_array();
 
 	for (uint32_t i = 0; i < v->head->n_apps; i++)
-		(void)json_array_append_new(apps, app_json(v, &v->apps[i]));
+		(void)json_array_append_new(apps, app_json(v, &v->apps[i], lines));
 	put(o, "name", json_string(h->name));
 	put(o, "version", json_string(DROVER_VERSION));
 	put(o, "config_file", text_or_null(h->config_file));
@@ -259,6 +318,10 @@ json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage
 	put(o, "apps", apps);
 	put(o, "balancers", balancers_json(v, h->tally));
 	put(o, "generations", generations_json(v));
+	put(o, "listeners", listeners_json(v));
+	put(o, "counters", counters_json(h->tally));
+	put(o, "refusals", json_pack("{s:o, s:o}", "clients", refusals_json(h->tally, TALLY_CLIENTS),
+				     "workers", refusals_json(h->tally, TALLY_WORKERS)));
 	put(o, "upgrade", upgrade_json(v->head));
 	return o;
 }

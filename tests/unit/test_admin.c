@@ -32,7 +32,8 @@ static struct snapshot *sample(size_t *ret_bytes)
 				 .n_workers = 2,
 				 .n_instances = 2,
 				 .n_generations = 1,
-				 .n_balancers = 1 };
+				 .n_balancers = 1,
+				 .n_listeners = 1 };
 	struct snapshot_view v;
 	size_t bytes = snapshot_bytes(&head);
 	struct snapshot *s = mem_must_alloc(bytes);
@@ -54,7 +55,11 @@ static struct snapshot *sample(size_t *ret_bytes)
 					       .address = "10.0.0.1:80" };
 	instances[0] = (struct snapshot_instance){ .app_id = 1, .instance = 0, .restarts = 7 };
 	instances[1] = (struct snapshot_instance){ .app_id = 1, .instance = 1, .restarts = 9,
-						   .failing = 1, .not_before_us = 92500000 };
+						   .failing = 1, .not_before_us = 92500000,
+						   .failed_us = 88000000, .failed_pid = 98,
+						   .failure = "ended: exit status 3, after \xff" };
+	*(struct snapshot_listener *)(uintptr_t)v.listeners =
+		(struct snapshot_listener){ .sockets = 2, .in_config = 1, .address = "0.0.0.0:80" };
 	*(struct snapshot_generation *)(uintptr_t)v.generations =
 		(struct snapshot_generation){ .number = 1, .state = GENERATION_SERVING };
 	*(struct snapshot_balancer *)(uintptr_t)v.balancers =
@@ -78,7 +83,7 @@ static void test_broken_snapshots(void **state)
 	assert_int_equal(snapshot_view(s, bytes, &v), ERR_PROTOCOL);
 	s->stamp--;
 	uint32_t *counts[] = { &s->n_apps, &s->n_workers, &s->n_instances, &s->n_generations,
-			       &s->n_balancers };
+			       &s->n_balancers, &s->n_listeners };
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
 		uint32_t before = *counts[i];
 		const uint32_t wrong[] = { before + 1, before - 1, UINT32_MAX, 1u << 31 };
@@ -88,6 +93,12 @@ static void test_broken_snapshots(void **state)
 		}
 		*counts[i] = before;
 	}
+	assert_int_equal(snapshot_view(s, bytes, &v), ERR_OK);
+	struct snapshot_instance *instance = (void *)(uintptr_t)v.instances;
+	memset(instance->failure, 'x', sizeof(instance->failure));
+	assert_int_equal(snapshot_view(s, bytes, &v), ERR_PROTOCOL);
+	instance->failure[0] = '\0';
+	instance->failure[sizeof(instance->failure) - 1] = '\0';
 	assert_int_equal(snapshot_view(s, bytes, &v), ERR_OK);
 	struct snapshot_app *app = (void *)(uintptr_t)v.apps;
 	memset(app->name, 'x', sizeof(app->name));
@@ -123,6 +134,7 @@ static void test_snapshot_is_sealed(void **state)
 	(void)state;
 	list_init(&m.apps);
 	list_init(&m.generations);
+	list_init(&m.listeners);
 	assert_int_equal(command_run(&m, &ask, &answer), ERR_OK);
 	assert_int_equal(answer.code, ADMIN_OK_CODE);
 	assert_true(answer.fd >= 0);
@@ -331,9 +343,12 @@ static void test_status(void **state)
 	assert_int_equal(tally_claim(tally, &row), ERR_OK);
 	atomic_store(&tally->rows[row].pid, 55);
 	atomic_store(&tally->rows[row].counters[COUNTER_connections_open], 6);
+	tally_refused(&tally->rows[row], TALLY_CLIENTS, HTTP_RULE_HOST_MISSING);
+	tally_refused(&tally->rows[row], TALLY_WORKERS, HTTP_RULE_BODY_CUT);
+	tally_refused(&tally->retired, TALLY_WORKERS, HTTP_RULE_BODY_CUT);
 	assert_int_equal(snapshot_view(s, bytes, &v), ERR_OK);
 	struct monitor_heritage h = { .name = "x", .tally = tally };
-	json_t *o = status_json(&v, &h);
+	json_t *o = status_json(&v, &h, true);
 	assert_non_null(o);
 	assert_string_equal(json_string_value(at(o, "state")), "serving");
 	assert_true(json_is_null(at(o, "config_file")));
@@ -353,6 +368,20 @@ static void test_status(void **state)
 	assert_string_equal(json_string_value(at(waiting, "state")), "waiting");
 	assert_true(json_is_null(at(waiting, "pid")));
 	assert_true(json_real_value(at(waiting, "starts_in_s")) > 2.4);
+	/* How an instance failed last, whoever it was. */
+	assert_true(json_is_null(at(up, "last_failure")));
+	const json_t *failure = at(waiting, "last_failure");
+	assert_string_equal(json_string_value(at(failure, "reason")), "ended: exit status 3, after \xef\xbf\xbd");
+	assert_int_equal(json_integer_value(at(failure, "pid")), 98);
+	assert_int_equal((int)json_real_value(at(failure, "ago_s")), 2);
+	const json_t *listener = json_array_get(at(o, "listeners"), 0);
+	assert_string_equal(json_string_value(at(listener, "address")), "0.0.0.0:80");
+	assert_int_equal(json_integer_value(at(listener, "sockets")), 2);
+	assert_int_equal(json_integer_value(at(at(o, "counters"), "connections_open")), 6);
+	assert_int_equal(json_object_size(at(o, "counters")), COUNTER_MAX);
+	assert_int_equal(json_object_size(at(at(o, "refusals"), "clients")), 1);
+	assert_int_equal(json_integer_value(at(at(at(o, "refusals"), "clients"), "host_missing")), 1);
+	assert_int_equal(json_integer_value(at(at(at(o, "refusals"), "workers"), "body_cut")), 2);
 	assert_string_equal(json_string_value(at(old, "kind")), "servers");
 	assert_null(json_object_get(json_array_get(at(old, "workers"), 0), "pid"));
 	assert_int_equal(json_integer_value(at(json_array_get(at(o, "balancers"), 0), "connections")), 6);
