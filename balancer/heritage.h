@@ -10,6 +10,11 @@
 #include "balancer/board/tally.h"
 #include "balancer/config/config.h"
 
+/* Which form the records have that balancers send each other when connections go from one
+ * generation to the next (proxy/handover_record.h).  The master makes no channel between two
+ * that were built with different ones. */
+#define HANDOVER_FORM 1
+
 struct proxy_heritage {
 	const struct config *config;     /* finished, never changed */
 	const struct roster *roster;     /* read-only from here on */

@@ -22,7 +22,8 @@ enum msg_direction { MSG_UP = 0, MSG_DOWN };
 /* How a balancer is to end.  Levels only rise. */
 enum drain_level {
 	DRAIN_NONE = 0,
-	DRAIN_RELOAD,   /* stop accepting; idle connections live until their next answer or idle end */
+	DRAIN_RELOAD,   /* stop accepting; idle connections and tunnels go where HAND_OVER leads, else live
+			 * until their next answer or idle end */
 	DRAIN_SHUTDOWN, /* stop accepting; end idle connections now, others after their answer */
 	DRAIN_SOFT,     /* close idle and finished (lingering) connections hard */
 	DRAIN_HARD,     /* close everything */
@@ -45,7 +46,7 @@ struct msg {
 			uint64_t since;
 		} ask;
 		struct { uint32_t ticket, code; uint64_t number; } answer;
-		uint64_t raw;
+		uint64_t raw; /* HAND_OVER and TAKE_OVER say nothing but their descriptor */
 	};
 };
 _Static_assert(sizeof(struct msg) == 32, "the fuzz targets' corpus and dictionary know this size");

@@ -211,6 +211,9 @@ uint64_t tally_peers(const struct tally *t, uint64_t key)
 	return sum;
 }
 
+/* A tunnel that goes from one balancer to another is counted there before it is counted out
+ * here, but the rows are not read at one moment: a sum of none is believed when the rows
+ * say so in the opposite order too. */
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot)
 {
 	uint32_t n = rows_ever_used(t);
@@ -221,6 +224,10 @@ uint32_t tally_in_flight(const struct tally *t, uint32_t slot)
 	for (uint32_t i = 0; i < n; i++)
 		if (row_used(&t->rows[i]))
 			sum += atomic_load_explicit(&t->rows[i].workers[slot].in_flight,
-						    memory_order_relaxed);
+						    memory_order_acquire);
+	for (uint32_t i = n; sum == 0 && i-- > 0;)
+		if (row_used(&t->rows[i]))
+			sum += atomic_load_explicit(&t->rows[i].workers[slot].in_flight,
+						    memory_order_acquire);
 	return (uint32_t)MIN(sum, (uint64_t)UINT32_MAX);
 }

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "balancer/heritage.h"
 #include "balancer/master/balancer_child.h"
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
@@ -126,7 +127,7 @@ static bool hear(struct balancer *b, const struct msg *message)
 			return false;
 		b->ready = true;
 		log_debug("balancer %u (pid %d) is ready", b->index, (int)b->pid);
-		generation_on_ready(b->generation);
+		generation_on_ready(b->generation, b);
 		return true;
 	case MSG_STOPPED:
 		if (b->stopped || b->generation->drain == DRAIN_NONE)
@@ -308,6 +309,7 @@ static enum err start_process(struct balancer *b)
 	b->acked = slots_version(&m->slots);
 	b->acks_over = 0;
 	b->behind_since_us = 0;
+	b->handover = HANDOVER_FORM;
 	b->ready = b->stopped = b->killed = b->foreign = b->tell_roster = false;
 	enum err e = tally_claim(m->tally, &b->row);
 	if (e)

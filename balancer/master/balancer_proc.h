@@ -28,6 +28,7 @@ struct balancer {
 	int64_t acks_over;       /* ACKs that came, less the ROSTERs that asked for one */
 	uint64_t behind_since_us; /* it owes us an ACK since then; 0: it does not */
 	bool ready, stopped, killed;
+	uint32_t handover;       /* HANDOVER_FORM of the program that forked it; 0: it knows of none */
 	bool foreign;            /* reads a roster, and writes a tally, of another layout than ours */
 
 	/* What it is still to be told; each kind keeps only the newest. */

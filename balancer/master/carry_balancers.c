@@ -287,6 +287,7 @@ static const struct state_field balancer_fields[] = {
 	STATE_FIELD(struct balancer, BOOL, ready),
 	STATE_FIELD(struct balancer, BOOL, stopped),
 	STATE_FIELD(struct balancer, BOOL, killed),
+	STATE_FIELD(struct balancer, U32, handover),
 	STATE_FIELD(struct balancer, BOOL, foreign),
 	STATE_FIELD(struct balancer, BOOL, tell_roster),
 };

@@ -13,6 +13,7 @@
 
 #include "balancer/master/balancer_proc.h"
 #include "balancer/master/core.h"
+#include "balancer/master/handover.h"
 #include "balancer/master/listener.h"
 #include "balancer/master/reload.h"
 #include "common/log.h"
@@ -208,8 +209,10 @@ enum err generation_start(struct master *m, struct config_ref *config,
 	return ERR_OK;
 }
 
-void generation_on_ready(struct generation *g)
+void generation_on_ready(struct generation *g, struct balancer *b)
 {
+	if (g->state == GENERATION_SERVING)
+		handover_to_successor(g->m, b);
 	if (g->state != GENERATION_LOADING)
 		return;
 	list_each(it, &g->balancers)
@@ -275,6 +278,7 @@ void generation_abandon(struct generation *g)
 {
 	g->logs = NULL;
 	listeners_rollback(g->m);
+	handover_from(g, g->m->serving);
 	generation_drain(g, DRAIN_RELOAD);
 }
 

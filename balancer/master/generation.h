@@ -60,7 +60,7 @@ MUST_CHECK enum err generation_find_user(struct master *m, const struct config *
 uint32_t generation_sockets_max(const struct generation *g);
 
 /* A balancer of `g` said READY, said STOPPED, or is gone. */
-void generation_on_ready(struct generation *g);
+void generation_on_ready(struct generation *g, struct balancer *b);
 void generation_on_stopped(struct generation *g);
 void generation_on_balancer_gone(struct generation *g, struct balancer *b, bool failed);
 

@@ -16,6 +16,7 @@
 #include "balancer/master/app.h"
 #include "balancer/master/core.h"
 #include "balancer/master/generation.h"
+#include "balancer/master/handover.h"
 #include "balancer/master/listener.h"
 #include "balancer/master/outlet.h"
 #include "common/log.h"
@@ -258,6 +259,7 @@ void reload_commit(struct generation *g)
 	warden_set_wait(&m->warden, m->config->cfg);
 	listeners_commit(m);
 	listeners_leave(m, m->config->cfg);
+	handover_to(m, g);
 	if (before)
 		generation_drain(before, DRAIN_RELOAD);
 	if (m->booting) {

@@ -27,6 +27,11 @@ static bool few_descriptors(const struct proxy *p)
 	return p->n_clients + p->n_upstreams >= p->heritage->sockets_max;
 }
 
+bool accept_full(const struct proxy *p)
+{
+	return few_descriptors(p);
+}
+
 static bool at_limit(const struct proxy *p)
 {
 	uint32_t most = p->config->limit_connections;

@@ -32,6 +32,14 @@ bool admit(struct proxy *p, const struct addr *peer, bool *ret_counted)
 	return false;
 }
 
+bool admit_inherited(struct proxy *p, const struct addr *peer)
+{
+	if (LIKELY(!p->config->limit_per_client) || client_trusts(p, peer))
+		return false;
+	uint64_t key = peers_key(peer, p->heritage->tally->seed);
+	return key && peers_enter(&p->row->peers, key);
+}
+
 void admit_leave(struct proxy *p, const struct addr *peer)
 {
 	peers_leave(&p->row->peers, peers_key(peer, p->heritage->tally->seed));

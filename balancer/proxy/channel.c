@@ -1,7 +1,8 @@
-/* The master's messages: roster changes, drain, new log files.  Runs in the balancer. */
+/* The master's messages: roster changes, drain, new log files, channels between balancers.  Runs in the balancer. */
 #include <string.h>
 
 #include "balancer/proxy/access_log.h"
+#include "balancer/proxy/handover.h"
 #include "balancer/proxy/loop.h"
 #include "balancer/proxy/pacing.h"
 #include "balancer/proxy/pick.h"
@@ -19,7 +20,7 @@ enum err channel_send(struct proxy *p, enum msg_type type, uint64_t raw)
 /* The master waits for this before it stops a worker: it must arrive. */
 static void send_ack(struct proxy *p)
 {
-	p->ack_owed = channel_send(p, MSG_ACK, p->version) == ERR_AGAIN;
+	p->ack_owed = handover_owes_end(p) || channel_send(p, MSG_ACK, p->version) == ERR_AGAIN;
 }
 
 void channel_owed_ack(struct proxy *p)
@@ -70,6 +71,12 @@ static void on_message(struct proxy *p, const struct msg *m, int fd)
 	case MSG_REOPEN:
 		on_reopen(p, m->reopen.which, fd);
 		return;
+	case MSG_HAND_OVER:
+		handover_give_over(p, fd);
+		return;
+	case MSG_TAKE_OVER:
+		handover_take_over(p, fd);
+		return;
 	}
 }
 
@@ -88,8 +95,9 @@ static void on_channel(evutil_socket_t channel, short what, void *arg)
 		}
 		if (e == ERR_AGAIN)
 			return;
-		if (e == ERR_FD_LIMIT) { /* the message was REOPEN: the old log goes on */
-			log_error("cannot take a new log file: out of file descriptors");
+		if (e == ERR_FD_LIMIT) { /* the old log goes on, or connections end where they are */
+			log_error("cannot take a new log file, or a channel to another balancer: "
+				  "out of file descriptors");
 			continue;
 		}
 		/* The master is gone: finish what there is, by our own clock. */

@@ -15,6 +15,7 @@
 
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/admit.h"
+#include "balancer/proxy/handover.h"
 #include "balancer/proxy/reply.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
@@ -36,13 +37,13 @@ bool client_trusts(const struct proxy *p, const struct addr *peer)
 	return false;
 }
 
-enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index,
-		    bool counted)
+static struct client *make(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index,
+			   bool counted)
 {
 	struct client *c = mem_alloc_zero(sizeof(*c));
 	if (!c) {
 		fd_close(&fd);
-		return ERR_NOMEM;
+		return NULL;
 	}
 	c->proxy = p;
 	c->listen_index = listen_index;
@@ -52,17 +53,27 @@ enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t l
 	list_init(&c->resume);
 	deadline_init(&c->deadline);
 	conn_init(&c->conn, p->base, fd, on_client_event, c);
-	list_push_back(&p->clients, &c->link);
+	list_init(&c->link);
 	p->n_clients++;
 	tally_inc(p->row, COUNTER_connections_open);
 	tally_inc(p->row, COUNTER_connections_idle);
+	return c;
+}
+
+enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t listen_index,
+		    bool counted)
+{
+	struct client *c = make(p, fd, peer, listen_index, counted);
+	if (!c)
+		return ERR_NOMEM;
+	list_push_back(&p->clients, &c->link);
 	/* The first head has less time than a connection that has proved itself. */
 	deadline_start(&c->deadline, &p->head_wait);
 	read_at_once(c);
 	return ERR_OK;
 }
 
-static void client_addr(const struct client *c, struct addr *ret_addr)
+void client_addr(const struct client *c, struct addr *ret_addr)
 {
 	memset(ret_addr, 0, sizeof(*ret_addr));
 	memcpy(ret_addr, &c->peer, sizeof(c->peer));
@@ -86,6 +97,18 @@ static void set_state(struct client *c, enum client_state to)
 	else if (c->state != CLIENT_IDLE && to == CLIENT_IDLE)
 		tally_inc(c->proxy->row, COUNTER_connections_idle);
 	c->state = (uint8_t)to;
+}
+
+struct client *client_inherit(struct proxy *p, int fd, const struct addr *peer,
+			      uint32_t listen_index, enum client_state state)
+{
+	struct client *c = make(p, fd, peer, listen_index, false);
+	if (!c)
+		return NULL;
+	c->leftover = listen_index >= p->config->n_listens;
+	c->counted = admit_inherited(p, peer);
+	set_state(c, state);
+	return c;
 }
 
 void client_abort(struct client *c, bool reset)
@@ -276,6 +299,8 @@ void client_resume(struct client *c)
 	if (!c->input) {
 		if (c->proxy->drain >= DRAIN_SHUTDOWN)
 			client_end_idle(c);
+		else
+			handover_client(c);
 		return;
 	}
 	c->seen = 0;
@@ -308,8 +333,8 @@ static void become_idle(struct client *c)
 	}
 	client_read_on(c);
 	deadline_start(&c->deadline, &c->proxy->idle_wait);
-	/* Its last answer was on the way when the shutdown came. */
-	if (c->proxy->drain >= DRAIN_SHUTDOWN)
+	/* Its answer was on the way when the drain began. */
+	if (UNLIKELY(c->proxy->drain != DRAIN_NONE))
 		look_again(c);
 }
 

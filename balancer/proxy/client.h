@@ -35,7 +35,8 @@ struct client {
 	bool counted;              /* in row->peers */
 	bool trusted;              /* its forwarding fields are believed */
 	bool linger;               /* CLOSING: unread bytes may be coming, so LINGER before the end */
-	uint32_t listen_index;     /* into config->listens */
+	bool leftover;             /* came over an address that is not served any more: one answer is left */
+	uint32_t listen_index;     /* into config->listens; n_listens: none of them */
 	union {                    /* peer; not struct addr, whose Unix path would triple an idle connection */
 		struct sockaddr sa;
 		struct sockaddr_in in;
@@ -48,6 +49,20 @@ struct client {
  * closed, and the count is the caller's. */
 MUST_CHECK enum err client_new(struct proxy *p, int fd, const struct addr *peer,
 			       uint32_t listen_index, bool counted);
+
+/* One that another balancer has accepted at `listen_index`: in `state`, counted, and on no list, wait or loop
+ * yet; handover.c goes on.  Takes `fd`, also when it returns NULL (out of memory). */
+MUST_CHECK struct client *client_inherit(struct proxy *p, int fd, const struct addr *peer,
+					 uint32_t listen_index, enum client_state state);
+
+/* Whether its connection ends with its next answer: there is nobody to go on with it. */
+static inline bool client_ends_next(const struct client *c)
+{
+	return UNLIKELY(c->leftover) || (UNLIKELY(c->proxy->drain != DRAIN_NONE) && !c->proxy->giver);
+}
+
+/* The address of its other end. */
+void client_addr(const struct client *c, struct addr *ret_addr);
 
 /* Whether `trust` names this peer. */
 bool client_trusts(const struct proxy *p, const struct addr *peer);
@@ -73,8 +88,8 @@ void client_watch(struct client *c);
  * never asked for anything yet gets a moment: its request may be on the way. */
 void client_end_idle(struct client *c);
 
-/* Looks at buffered bytes, or ends it when a shutdown left it idle; called between
- * turns for clients in proxy->resumable. */
+/* Looks at buffered bytes, or, when it is idle in a balancer that drains, ends it or hands
+ * it over; called between turns for clients in proxy->resumable. */
 void client_resume(struct client *c);
 
 /* Starts the wait that fits: the client must send (body), or take bytes (stall). */

@@ -10,8 +10,7 @@
 #define IOV_BATCH 16
 #define GATHER_BYTES 2048 /* pieces that are smaller together leave by the cheaper send() */
 
-void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_fn on_event,
-	       void *arg)
+void conn_init(struct conn *c, struct event_base *base, int fd, event_callback_fn on_event, void *arg)
 {
 	memset(c, 0, sizeof(*c));
 	c->fd = fd;
@@ -201,6 +200,24 @@ enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent)
 	return conn_rearm(c, c->want_read, false);
 }
 
+void conn_detach(struct conn *c)
+{
+	if (c->armed_read || c->armed_write)
+		event_del(&c->event);
+	c->armed_read = c->armed_write = false;
+}
+
+enum err conn_attach(struct conn *c)
+{
+	return conn_rearm(c, c->want_read, c->out.bytes > 0);
+}
+
+enum err conn_preload(struct conn *c, struct block_pool *pool, struct slice s)
+{
+	struct iovec iov = { (void *)(uintptr_t)s.p, s.n };
+	return s.n ? keep_rest(c, pool, &iov, 1, 0) : ERR_OK;
+}
+
 void conn_end_writing(struct conn *c)
 {
 	if (c->fd >= 0)
@@ -211,9 +228,7 @@ void conn_close(struct conn *c, struct block_pool *pool, bool reset)
 {
 	if (c->fd < 0)
 		return;
-	if (c->armed_read || c->armed_write)
-		event_del(&c->event);
-	c->armed_read = c->armed_write = false;
+	conn_detach(c);
 	if (reset) {
 		struct linger now = { .l_onoff = 1, .l_linger = 0 };
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));

@@ -66,6 +66,14 @@ MUST_CHECK enum err conn_write(struct conn *c, struct block_pool *pool, struct i
 /* Sends what `out` holds; call when the event says writable.  The same errors. */
 MUST_CHECK enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent);
 
+/* Off the loop with all that it holds, and on it again as it was: an edge that came
+ * meanwhile is told then.  For a socket that goes to another process, or comes from one. */
+void conn_detach(struct conn *c);
+MUST_CHECK enum err conn_attach(struct conn *c); /* ERR_NOMEM */
+
+/* Adds bytes that are to go out before any other, while detached.  ERR_NOMEM. */
+MUST_CHECK enum err conn_preload(struct conn *c, struct block_pool *pool, struct slice s);
+
 /* Half-close: our FIN after all that was written. */
 void conn_end_writing(struct conn *c);
 

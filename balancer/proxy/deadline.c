@@ -19,6 +19,17 @@ void deadline_start(struct deadline *d, struct deadline_class *c)
 	list_push_back(&c->waiting, &d->link);
 }
 
+void deadline_resume(struct deadline *d, struct deadline_class *c)
+{
+	list_remove(&d->link);
+	if (!d->due_us) /* its class was switched off where it began */
+		return;
+	struct list *before = c->waiting.prev;
+	while (before != &c->waiting && list_entry(before, struct deadline, link)->due_us > d->due_us)
+		before = before->prev;
+	list_insert_between(&d->link, before, before->next);
+}
+
 void deadline_sweep(struct deadline_class *c, void *arg)
 {
 	uint64_t now = clock_now_us();

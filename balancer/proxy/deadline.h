@@ -30,6 +30,10 @@ static inline void deadline_init(struct deadline *d)
 
 /* Starts or restarts `d` in class `c`, from clock_now_us(); it may stand in another class. */
 void deadline_start(struct deadline *d, struct deadline_class *c);
+
+/* Puts `d` into class `c` with the due_us that it has: for what began elsewhere.  Quick where
+ * such entries come with the earliest first; give them a class of their own. */
+void deadline_resume(struct deadline *d, struct deadline_class *c);
 static inline void deadline_stop(struct deadline *d) { list_remove(&d->link); }
 static inline int deadline_running(const struct deadline *d) { return list_linked(&d->link); }
 

@@ -1,11 +1,14 @@
 /* Draining: how this process ends.  Runs in the balancer.
  *
- *   RELOAD    accept no more; every further answer says Connection: close
+ *   RELOAD    accept no more; connections between two requests, and tunnels, go to the
+ *             generation that serves (handover.h).  Where that takes none, every further
+ *             answer says Connection: close
  *   SHUTDOWN  the same, and idle connections end now
  *   SOFT      idle and finished ones are closed hard
  *   HARD      all are; one with something unfinished makes the exit status 1
  */
 #include "balancer/proxy/client.h"
+#include "balancer/proxy/handover.h"
 #include "balancer/proxy/loop.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
@@ -41,8 +44,15 @@ void drain_to(struct proxy *p, enum drain_level level)
 	p->drain = level;
 	if (first)
 		accept_stop(p);
-	if (level < DRAIN_SHUTDOWN)
+	if (level < DRAIN_SHUTDOWN) {
+		handover_walk(p);
 		return;
+	}
+	handover_stop(p);
+	if (level == DRAIN_HARD) {
+		handover_recall(p);
+		handover_stop_taking(p);
+	}
 	list_each_safe(it, &p->clients)
 		end_client(list_entry(it, struct client, link), level);
 	for (uint32_t i = 0; i < ROSTER_SLOTS; i++)

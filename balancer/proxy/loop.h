@@ -75,6 +75,11 @@ struct listener {
 	int fd;
 };
 
+struct giver; /* handover_give.c */
+
+/* What a connection waits for that goes from one process to another. */
+enum inherited { INHERITED_IDLE = 0, INHERITED_HEAD, INHERITED_STALL, INHERITED_TUNNEL, INHERITED_MAX };
+
 struct proxy {
 	struct event_base *base;
 	const struct proxy_heritage *heritage;
@@ -126,6 +131,11 @@ struct proxy {
 	char id_prefix[16];            /* of request ids */
 	uint64_t id_counter;
 
+	struct giver *giver;           /* connections go to the next generation over it; NULL: they end here */
+	struct list givers;            /* it, and those before it that are still owed a verdict */
+	struct list takers;            /* channels over which they come from the generation before */
+	struct deadline_class inherited[INHERITED_MAX]; /* waits that began in another process */
+
 	enum drain_level drain;
 	bool forced;                   /* something unfinished was cut */
 	bool orphaned;                 /* the master has gone: we drain by our own clock */
@@ -166,6 +176,7 @@ MUST_CHECK enum err channel_send(struct proxy *p, enum msg_type type, uint64_t r
 MUST_CHECK enum err accept_start(struct proxy *p);
 void accept_pause(struct proxy *p, const char *why);
 void accept_room(struct proxy *p);      /* a connection has gone: accept again if paused */
+bool accept_full(const struct proxy *p); /* descriptors are short: no further connection */
 void accept_stop(struct proxy *p);      /* empties the queues, closes the listeners, tells the master */
 
 #endif

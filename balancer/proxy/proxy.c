@@ -16,6 +16,7 @@
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/client.h"
 #include "balancer/proxy/gather.h"
+#include "balancer/proxy/handover.h"
 #include "balancer/proxy/loop.h"
 #include "balancer/proxy/pacing.h"
 #include "balancer/proxy/pick.h"
@@ -86,10 +87,13 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	watch_clients(p);
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
 		deadline_sweep(classes[i], p);
+	for (size_t i = 0; i < INHERITED_MAX; i++)
+		deadline_sweep(&p->inherited[i], p);
 	for (size_t i = 0; i < ROSTER_SLOTS; i++)
 		deadline_sweep(&p->workers[i].pool_idle, p);
 	pacing_look(p);
 	queue_sweep(p);
+	handover_walk(p);
 	channel_owed_ack(p);
 	drain_check_orphan(p);
 	complaint_sweep(p);
@@ -157,6 +161,7 @@ struct proxy *proxy_new(const struct proxy_heritage *h)
 	list_init(&p->unwatched);
 	list_init(&p->graves);
 	list_init(&p->spare_requests);
+	handover_start(p);
 	start_waits(p);
 	start_ids(p);
 	return p;
@@ -215,6 +220,8 @@ bool proxy_turn(struct proxy *p, int flags)
 void proxy_stop(struct proxy *p)
 {
 	access_log_stop(&p->access_log, p->row);
+	handover_recall(p);
+	handover_stop_taking(p);
 	pick_stop(p);
 	pacing_stop(p);
 	empty_graves(p);

@@ -558,7 +558,7 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 	r->worker_keep_alive = h->keep_alive;
 	/* A body that the worker did not want will not be read by us either; below 300 it
 	 * may be answering while it reads. */
-	r->close = !r->keep_alive || out == HTTP_BODY_CLOSE || p->drain != DRAIN_NONE ||
+	r->close = !r->keep_alive || out == HTTP_BODY_CLOSE || client_ends_next(r->client) ||
 		   r->client->eof || (unread && h->status >= 300);
 	stream_init(&r->to_client, h->framing, h->length, 0, out);
 	if (!h->names_fields)
@@ -837,7 +837,7 @@ static void answer_self(struct request *r, enum outcome why, enum http_rule rule
 		cut_reply(r, why);
 		return;
 	}
-	r->close = !r->keep_alive || r->proxy->drain != DRAIN_NONE || c->eof ||
+	r->close = !r->keep_alive || client_ends_next(c) || c->eof ||
 		   !stream_ended(&r->to_worker) || why == OUTCOME_REFUSED;
 	struct own_reply sent = reply_error(c, r, why, rule, r->close, &e);
 	r->status = sent.status;
@@ -879,6 +879,17 @@ static bool ends_client_too(enum outcome o, const struct request *r)
 	       r->state == REQ_TUNNEL || (o != OUTCOME_OK && r->state == REQ_REPLY);
 }
 
+static void discard(struct request *r)
+{
+	struct proxy *p = r->proxy;
+	tally_dec(p->row, COUNTER_requests_in_flight);
+	block_give_back(&p->blocks, r->head);
+	stream_fini(&r->to_worker);
+	stream_fini(&r->to_client);
+	r->client->request = NULL;
+	give_back_request(p, r);
+}
+
 /* The end of every request.  Where the client's connection ends with it, the
  * caller does that next. */
 static void finish(struct request *r, enum outcome outcome)
@@ -902,13 +913,42 @@ static void finish(struct request *r, enum outcome outcome)
 	if (outcome == OUTCOME_OK)
 		p->retry_tokens = MIN(p->retry_tokens + RETRY_TOKENS_PER_REQUEST, RETRY_TOKENS_MAX);
 	access_log_request(&p->access_log, r);
-	tally_dec(p->row, COUNTER_requests_in_flight);
-	block_give_back(&p->blocks, r->head);
-	stream_fini(&r->to_worker);
-	stream_fini(&r->to_client);
-	c->request = NULL;
 	bool close = r->close || unread;
-	give_back_request(p, r);
+	discard(r);
 	if (!caller_ends_client)
 		client_request_done(c, close, unread);
+}
+
+/* ---- tunnels from one process to the next ---- */
+
+struct request *request_inherit_tunnel(struct client *c, int fd, uint16_t slot, uint64_t epoch)
+{
+	struct proxy *p = c->proxy;
+	struct request *r = take_request(p);
+	if (!r) {
+		fd_close(&fd);
+		return NULL;
+	}
+	list_init(&r->queued);
+	r->client = c;
+	r->proxy = p;
+	r->state = REQ_TUNNEL;
+	r->status = 101;
+	stream_init(&r->to_worker, HTTP_BODY_NONE, 0, 0, HTTP_BODY_NONE);
+	if (upstream_inherit(r, fd, slot, epoch) != ERR_OK) {
+		give_back_request(p, r);
+		return NULL;
+	}
+	c->request = r;
+	tally_inc(p->row, COUNTER_requests_in_flight);
+	tally_inc(p->row, COUNTER_tunnels_open);
+	return r;
+}
+
+void request_forget_tunnel(struct request *r)
+{
+	tunnel_end(r);
+	go(r, REQ_DONE);
+	upstream_release(r->upstream, false);
+	discard(r);
 }

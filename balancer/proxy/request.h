@@ -111,4 +111,12 @@ void request_retry_pick(struct request *r);          /* off the queue: a worker 
 /* Used by tunnel.c. */
 void request_finish_tunnel(struct request *r);
 
+/* A tunnel that another balancer has opened for `c`: counted as such.  The connection to the
+ * worker of `slot` is `fd` (taken, also when it returns NULL: out of memory). */
+MUST_CHECK struct request *request_inherit_tunnel(struct client *c, int fd, uint16_t slot,
+						  uint64_t epoch);
+/* Another balancer has this one and goes on with it: counted out, and not logged.  The
+ * caller ends the client. */
+void request_forget_tunnel(struct request *r);
+
 #endif

@@ -51,7 +51,7 @@ void tunnel_start(struct request *r, char *rest, size_t n_rest)
 
 /* Passes on the FINs whose bytes are all out; ends when both have gone.  A worker
  * that takes no more bytes has heard all it will hear from the client. */
-static void settle(struct request *r)
+void tunnel_settle(struct request *r)
 {
 	struct client *c = r->client;
 	struct upstream *up = r->upstream;
@@ -81,7 +81,7 @@ void tunnel_from_client(struct request *r, char *p, size_t n)
 	if (e == ERR_CLOSED || up->conn.out.bytes)
 		client_read_off(r->client);
 	if (e == ERR_CLOSED) /* what it said before may still be there to be read */
-		settle(r);
+		tunnel_settle(r);
 }
 
 void tunnel_from_worker(struct request *r, char *p, size_t n)
@@ -103,20 +103,20 @@ void tunnel_on_client_drained(struct request *r)
 {
 	if (!r->worker_ended)
 		upstream_read_on(r->upstream);
-	settle(r);
+	tunnel_settle(r);
 }
 
 void tunnel_on_worker_drained(struct request *r)
 {
 	if (!r->client->eof)
 		client_read_on(r->client);
-	settle(r);
+	tunnel_settle(r);
 }
 
 void tunnel_on_client_end(struct request *r)
 {
 	tunnel_touch(r);
-	settle(r);
+	tunnel_settle(r);
 }
 
 void tunnel_on_worker_end(struct request *r, enum err why)
@@ -127,7 +127,7 @@ void tunnel_on_worker_end(struct request *r, enum err why)
 	}
 	r->worker_ended = true;
 	upstream_read_off(r->upstream);
-	settle(r);
+	tunnel_settle(r);
 }
 
 void tunnels_end(struct proxy *p, uint16_t slot)

@@ -35,6 +35,24 @@ static bool pool_shed(struct proxy *p)
 	return longest != NULL;
 }
 
+static struct upstream *make(struct proxy *p, int fd, uint16_t slot, uint64_t epoch)
+{
+	struct upstream *up = mem_alloc_zero(sizeof(*up));
+	if (!up) {
+		fd_close(&fd);
+		return NULL;
+	}
+	up->proxy = p;
+	up->slot = slot;
+	up->epoch = epoch;
+	p->n_upstreams++;
+	deadline_init(&up->pacing);
+	list_init(&up->idle);
+	deadline_init(&up->deadline);
+	conn_init(&up->conn, p->base, fd, on_upstream_event, up);
+	return up;
+}
+
 enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
 {
 	struct worker_ref *w = &p->workers[slot];
@@ -45,22 +63,12 @@ enum err upstream_open(struct proxy *p, uint16_t slot, struct upstream **ret_up)
 		e = fd_connect(&w->address, &fd, &done);
 	if (e != ERR_OK)
 		return e;
-	struct upstream *up = mem_alloc_zero(sizeof(*up));
-	if (!up) {
-		fd_close(&fd);
+	struct upstream *up = make(p, fd, slot, w->epoch);
+	if (!up)
 		return ERR_NOMEM;
-	}
-	up->proxy = p;
-	up->slot = slot;
-	up->epoch = w->epoch;
-	p->n_upstreams++;
 	up->fresh = true;
 	w->n_fresh++;
-	deadline_init(&up->pacing);
 	deadline_start(&up->pacing, &p->fresh_wait);
-	list_init(&up->idle);
-	deadline_init(&up->deadline);
-	conn_init(&up->conn, p->base, fd, on_upstream_event, up);
 	tally_inc(p->row, COUNTER_upstream_connects);
 	*ret_up = up;
 	return ERR_OK;
@@ -154,16 +162,32 @@ void upstream_on_pool_timeout(struct deadline *d, void *arg)
 
 /* ---- with a request ---- */
 
+/* One writer per row: the load and the store need not be one instruction. */
+static void count_in_flight(struct tally_worker *t, uint32_t change)
+{
+	atomic_store_explicit(&t->in_flight,
+			      atomic_load_explicit(&t->in_flight, memory_order_relaxed) + change,
+			      memory_order_relaxed);
+}
+
+enum err upstream_inherit(struct request *r, int fd, uint16_t slot, uint64_t epoch)
+{
+	struct upstream *up = make(r->proxy, fd, slot, epoch);
+	if (!up)
+		return ERR_NOMEM;
+	up->request = r;
+	r->upstream = up;
+	count_in_flight(&r->proxy->row->workers[slot], 1);
+	return ERR_OK;
+}
+
 void upstream_assign(struct upstream *up, struct request *r)
 {
 	struct tally_worker *t = &up->proxy->row->workers[up->slot];
 	up->request = r;
 	up->sent_us = clock_now_us();
 	r->upstream = up;
-	/* One writer per row: the load and the store need not be one instruction. */
-	atomic_store_explicit(&t->in_flight,
-			      atomic_load_explicit(&t->in_flight, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+	count_in_flight(t, 1);
 	atomic_store_explicit(&t->requests,
 			      atomic_load_explicit(&t->requests, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
@@ -185,10 +209,7 @@ void upstream_release(struct upstream *up, bool reusable)
 {
 	struct proxy *p = up->proxy;
 	struct worker_ref *w = worker_of(up);
-	struct tally_worker *t = &p->row->workers[up->slot];
-	atomic_store_explicit(&t->in_flight,
-			      atomic_load_explicit(&t->in_flight, memory_order_relaxed) - 1,
-			      memory_order_relaxed);
+	count_in_flight(&p->row->workers[up->slot], UINT32_MAX); /* one less */
 	up->request->upstream = NULL;
 	up->request = NULL;
 	deadline_stop(&up->deadline);

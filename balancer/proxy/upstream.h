@@ -47,6 +47,10 @@ void upstream_answered(struct upstream *up, bool keeps_alive);
 /* Attaches and detaches a request; the slot's in-flight count follows. */
 void upstream_assign(struct upstream *up, struct request *r);
 
+/* One that another balancer has opened, with `r`, a tunnel, attached and counted in flight; on no
+ * loop yet.  Takes `fd`.  `slot` and `epoch` name a worker that may have gone.  ERR_NOMEM. */
+MUST_CHECK enum err upstream_inherit(struct request *r, int fd, uint16_t slot, uint64_t epoch);
+
 /* The request is done with it: back to the pool when `reusable` and there is
  * room, else closed. */
 void upstream_release(struct upstream *up, bool reusable);

@@ -17,6 +17,7 @@
  * sockets other than streams, and options of sockets that drover does not set itself.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -111,6 +112,9 @@ static const struct row rows[] = {
 	CALL(ALL, "getsockopt"),
 	IF2(ALL, "setsockopt", ARG(1, IPPROTO_TCP), ARG(2, TCP_NODELAY)),
 	IF2(ALL, "setsockopt", ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
+
+	/* Whether a connection from another balancer would make us wait. */
+	IF(B, "fcntl", ARG(1, F_GETFL)),
 
 	/* Logs: a new descriptor comes through the channel, and fstat() tells what it is. */
 	CALL(B | M, "fstat"),

@@ -4,6 +4,7 @@ import os
 import pytest
 
 from crowd import Crowd
+from tunnels import Tunnels
 from drover import DROVER, Drover
 from load import Steady, Wrk
 from peers import Peer
@@ -87,6 +88,19 @@ def crowd():
 	yield make
 	for c in made:
 		c.close()
+
+
+@pytest.fixture
+def tunnels():
+	"""Makes echoing tunnels; see tunnels.Tunnels."""
+	made = []
+
+	def make(*args, **options):
+		made.append(Tunnels(*args, **options))
+		return made[-1]
+	yield make
+	for t in made:
+		t.stop()
 
 
 @pytest.fixture
