@@ -90,6 +90,7 @@ static void zero_row(struct tally_row *row)
 			put64(&row->refusals[side][rule], 0);
 	for (size_t s = 0; s < ROSTER_SLOTS; s++) {
 		atomic_store_explicit(&row->workers[s].in_flight, 0, memory_order_relaxed);
+		atomic_store_explicit(&row->workers[s].tunnels, 0, memory_order_relaxed);
 		atomic_store_explicit(&row->workers[s].timeouts, 0, memory_order_relaxed);
 		put64(&row->workers[s].requests, 0);
 		put64(&row->workers[s].replies, 0);
@@ -229,5 +230,17 @@ uint32_t tally_in_flight(const struct tally *t, uint32_t slot)
 		if (row_used(&t->rows[i]))
 			sum += atomic_load_explicit(&t->rows[i].workers[slot].in_flight,
 						    memory_order_acquire);
+	return (uint32_t)MIN(sum, (uint64_t)UINT32_MAX);
+}
+
+uint32_t tally_tunnels(const struct tally *t, uint32_t slot)
+{
+	uint32_t n = slot < ROSTER_SLOTS ? rows_ever_used(t) : 0;
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (row_used(&t->rows[i]))
+			sum += atomic_load_explicit(&t->rows[i].workers[slot].tunnels,
+						    memory_order_relaxed);
 	return (uint32_t)MIN(sum, (uint64_t)UINT32_MAX);
 }

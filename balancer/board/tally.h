@@ -22,7 +22,7 @@
 #include "common/http_guard.h"
 
 #define TALLY_ROWS 256
-#define TALLY_STAMP 0x64726f7605u
+#define TALLY_STAMP 0x64726f7606u
 
 enum counter {
 #define COUNTER(name, kind, unit, help) COUNTER_##name,
@@ -44,6 +44,7 @@ enum tally_side { TALLY_CLIENTS = 0, TALLY_WORKERS, TALLY_SIDE_MAX };
 
 struct tally_worker {
 	_Atomic uint32_t in_flight; /* requests and tunnels picked for this slot, not finished */
+	_Atomic uint32_t tunnels;  /* of them: tunnels */
 	_Atomic uint32_t timeouts; /* requests that its occupants kept waiting for timeouts.response */
 	_Atomic uint64_t requests; /* sent to this slot's occupants so far */
 	_Atomic uint64_t replies;  /* of them: final replies whose head came */
@@ -82,6 +83,7 @@ void tally_retire(struct tally *t, uint32_t row);
 /* Readers: over all live rows, and for SUM counters the retired one. `slot` below ROSTER_SLOTS. */
 uint64_t tally_total(const struct tally *t, enum counter c);
 uint32_t tally_in_flight(const struct tally *t, uint32_t slot);
+uint32_t tally_tunnels(const struct tally *t, uint32_t slot); /* of those in flight */
 uint64_t tally_requests(const struct tally *t, uint32_t slot); /* sent to its occupants so far */
 /* Both since the segment was made, and of rows that live: to be compared with earlier values.
  * A balancer's end may take some back. */

@@ -83,6 +83,7 @@ struct cfg_app {
 	uint32_t cgroup_cpu_percent;      /* the same, of one core; 0: no limit */
 
 	uint32_t rollout_surge;      /* >= 1 */
+	uint32_t rollout_linger;     /* workers with tunnels alone */
 	uint32_t rollout_on_failure; /* enum cfg_on_failure */
 
 	uint32_t idle_connections; /* pooled, per worker and balancer */

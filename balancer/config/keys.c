@@ -191,6 +191,10 @@ static const struct key rollout_rows[] = {
 	{ "surge", VALUE_COUNT, AT(rollout_surge), "1", 1, CONFIG_WORKERS_MAX,
 	  .help = "How many processes there may be beyond `instances` while a new release replaces "
 		  "an older one. `instances` of it: all new ones start at once." },
+	{ "linger", VALUE_COUNT, AT(rollout_linger), "8", 0, CONFIG_WORKERS_MAX,
+	  .help = "How many processes there may be beyond that which have been replaced and have "
+		  "only tunnels (WebSockets) left. They stay until those have ended, for "
+		  "`stop.drain` at most, while the rollout goes on; it waits for any further one." },
 	{ "on_failure", VALUE_CHOICE, AT(rollout_on_failure), "keep-old", .choices = on_failure_names,
 	  .help = "When a new worker does not become ready in time, ends, or fails its health "
 		  "probes while older ones serve. `keep-old`: the new ones are removed, and the "

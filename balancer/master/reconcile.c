@@ -9,7 +9,7 @@
  *   5. instances of the target that are missing: start, all at once when nothing
  *      serves in their place, else as many as rollout.surge allows: with 1 when the
  *      one before it has come and the one that it replaced has gone (at no time is
- *      there more than one process beyond the wanted number)
+ *      there more than one process beyond the wanted number, but for rollout.linger)
  *
  * A worker that is recycled counts as one of another release in all of them.
  *
@@ -39,12 +39,14 @@ static bool of_target(const struct app *a, const struct worker *w)
 /* ---- counting ----------------------------------------------------------- */
 
 struct counts {
-	uint32_t target_up, target_warm, target_starting, other_up, going;
+	uint32_t target_up, target_warm, target_starting, other_up;
+	uint32_t going; /* without those that may linger */
 };
 
 static struct counts count(struct app *a)
 {
 	struct counts c = { 0 };
+	uint32_t may_linger = a->target ? a->target->conf->rollout_linger : 0;
 
 	list_each(it, &a->workers) {
 		const struct worker *w = worker_of(it);
@@ -55,6 +57,8 @@ static struct counts count(struct app *a)
 			c.other_up++;
 		} else if (w->phase == WS_STARTING && of_target(a, w)) {
 			c.target_starting++;
+		} else if (w->phase == WS_DRAINING && w->lingers && may_linger > 0) {
+			may_linger--;
 		} else if (w->pid && w->phase >= WS_DRAINING && w->phase <= WS_KILLED) {
 			c.going++;
 		}

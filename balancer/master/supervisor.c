@@ -69,12 +69,13 @@ static bool is_failing(const struct app *a)
 	return false;
 }
 
-/* Of another release, and not done with its requests. */
+/* Of another release, and not done with its requests; tunnels are not waited for. */
 static bool has_old(const struct app *a)
 {
 	list_each(it, &a->workers) {
 		const struct worker *w = list_entry(it, struct worker, link);
-		if (w->release && w->release != a->target && w->phase <= WS_DRAINING)
+		if (w->release && w->release != a->target && w->phase <= WS_DRAINING &&
+		    !(w->phase == WS_DRAINING && w->lingers))
 			return true;
 	}
 	return false;

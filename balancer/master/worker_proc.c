@@ -368,6 +368,17 @@ static void end_tunnels(struct worker *w)
 	master_timer(&w->ev_timer, DRAIN_LOOK_MS);
 }
 
+/* Whether only tunnels are left, which may stay for all of stop.drain: a rollout goes on beside. */
+static void note_lingering(struct worker *w, bool known, uint32_t busy)
+{
+	bool lingers = known && busy > 0 && busy == tally_tunnels(w->app->m->tally, w->slot);
+
+	if (lingers == w->lingers)
+		return;
+	w->lingers = lingers;
+	app_mark(w->app);
+}
+
 static void check_drained(struct worker *w)
 {
 	struct master *m = w->app->m;
@@ -376,6 +387,7 @@ static void check_drained(struct worker *w)
 	/* Even with no time to drain: first nobody sends it anything any more. */
 	uint64_t until = known ? w->deadline_us : MAX(w->deadline_us, w->drain_us + FOLLOW_US);
 
+	note_lingering(w, known && !w->drain_over, busy);
 	if (w->drain_over) {
 		if (known || master_now_us() >= w->deadline_us)
 			start_stopping(w);

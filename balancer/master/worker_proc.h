@@ -72,6 +72,7 @@ struct worker {
 	uint64_t requests_before;  /* of its slot, when it came UP */
 	uint64_t deadline_us;     /* of STARTING and DRAINING; later: when SIGKILL is due */
 	bool drain_over;          /* DRAINING, and its tunnels are being ended */
+	bool lingers;             /* DRAINING, and has nothing but tunnels left: nobody waits for it */
 	uint64_t watchdog_us;     /* longest silence of WATCHDOG=1; 0: none is expected */
 	bool retiring;            /* UP, and to be replaced: it is recycled */
 	bool hung;                /* was taken out for it: what it has in flight is not waited for */

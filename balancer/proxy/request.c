@@ -941,7 +941,7 @@ struct request *request_inherit_tunnel(struct client *c, int fd, uint16_t slot, 
 	}
 	c->request = r;
 	tally_inc(p->row, COUNTER_requests_in_flight);
-	tally_inc(p->row, COUNTER_tunnels_open);
+	tunnel_begin(r);
 	return r;
 }
 

@@ -12,9 +12,24 @@ void tunnel_touch(struct request *r)
 	deadline_start(&c->deadline, c->eof ? &r->proxy->linger_wait : &r->proxy->tunnel_wait);
 }
 
+/* The master lets a worker that has only tunnels left wait beside its successors. */
+static void count(struct request *r, uint32_t change)
+{
+	_Atomic uint32_t *n = &r->proxy->row->workers[r->upstream->slot].tunnels;
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + change,
+			      memory_order_relaxed);
+}
+
+void tunnel_begin(struct request *r)
+{
+	tally_inc(r->proxy->row, COUNTER_tunnels_open);
+	count(r, 1);
+}
+
 void tunnel_end(struct request *r)
 {
 	tally_dec(r->proxy->row, COUNTER_tunnels_open);
+	count(r, UINT32_MAX); /* one less */
 }
 
 void tunnel_start(struct request *r, char *rest, size_t n_rest)
@@ -22,7 +37,7 @@ void tunnel_start(struct request *r, char *rest, size_t n_rest)
 	struct proxy *p = r->proxy;
 	struct client *c = r->client;
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
-	tally_inc(p->row, COUNTER_tunnels_open);
+	tunnel_begin(r);
 	rewrite_reply(r, &p->reply_head, &o);
 	deadline_stop(&r->upstream->deadline);
 	struct iovec iov[2] = { { p->out, (size_t)(o.p - p->out) }, { rest, n_rest } };

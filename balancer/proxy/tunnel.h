@@ -21,7 +21,8 @@ void tunnel_on_client_end(struct request *r);            /* its FIN */
 void tunnel_on_worker_end(struct request *r, enum err why); /* its FIN, or broken */
 void tunnel_touch(struct request *r);                    /* restarts the idle wait */
 void tunnel_settle(struct request *r);                   /* after both sides came back on the loop */
-void tunnel_end(struct request *r);                      /* counts it out */
+void tunnel_begin(struct request *r);                    /* counts it in */
+void tunnel_end(struct request *r);                      /* and out */
 
 /* The worker of `slot` is about to get its stop signal: ends all tunnels to it. */
 void tunnels_end(struct proxy *p, uint16_t slot);

@@ -3,6 +3,7 @@ generation when theirs drains, and nobody at either end notices."""
 import signal
 import time
 
+from admin import status
 from test_upgrade_binary import upgrade
 
 GONE_WITHIN = 2.0 # seconds, from the moment in which the new generation serves
@@ -39,3 +40,29 @@ def test_tunnels_go_on_over_upgrades(drover, crowd, tunnels):
 		echoing.echo_again()
 		idle.ask_all()
 	echoing.check()
+
+
+def wait_replaced(drover, old):
+	"""The rollout has ended: of the workers `old` none is UP any more."""
+	pids = {w.pid for w in old}
+	drover.wait(lambda: not any(w['pid'] in pids and w['state'] == 'up' for a in status(drover)['apps'] for w in a['workers'])
+		    and 'reloading' not in status(drover)['state'], lambda: f'a rollout: {status(drover)}')
+
+
+def test_tunnels_live_through_reloads(drover, crowd, tunnels):
+	"""Their workers have long been replaced, and nothing has waited for them."""
+	drover.start(drover.config({'stop': {'drain': '120s'}}, balancers=2))
+	first = drover.workers()
+	idle, echoing = crowd(drover.port), tunnels(drover.port)
+	idle.grow(200)
+	echoing.open(40)
+	for _ in range(3):
+		before = drover.workers()
+		assert reload(drover) < GONE_WITHIN
+		wait_replaced(drover, before)
+		echoing.echo_again()
+		idle.ask_all()
+	assert {w.pid for w in first} < {w.pid for w in drover.workers()}, 'whoever has tunnels stays'
+	echoing.check()
+	echoing.stop()
+	drover.wait(lambda: len(drover.workers()) == 2, 'without tunnels they go')
