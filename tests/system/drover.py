@@ -115,7 +115,7 @@ class Drover:
 		env = {
 			'PATH': os.environ.get('PATH', '/usr/bin:/bin'), 'HOME': self.dir, 'LANG': 'C.UTF-8',
 			'XDG_RUNTIME_DIR': self.runtime_dir,
-			'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=2',
+			'ASAN_OPTIONS': 'detect_leaks=1:handle_sigill=1:abort_on_error=0:exitcode=99:quarantine_size_mb=2',
 			'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
 		}
 		env.update(extra or {})
@@ -164,6 +164,7 @@ class Drover:
 		# One that has its name may not have its loop yet.
 		self.wait(lambda: all('anon_inode:[eventpoll]' in procs.descriptors(b).values() for b in self.balancers()),
 			  'all balancers have their loops')
+		self.wait(self.monitors, 'the monitor, which comes last')
 		self.first_balancers = sorted(self.balancers())
 		self.same_balancers = True
 		ports, tables = self.listen_ports(), procs.sockets()

@@ -24,7 +24,7 @@ TROUBLE = re.compile(r'Sanitizer|runtime error:|[Aa]ssert|stack smashing|buffer 
 def environment(extra):
 	env = {
 		'PATH': '/usr/bin:/bin', 'LANG': 'C.UTF-8',
-		'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=99',
+		'ASAN_OPTIONS': 'detect_leaks=1:handle_sigill=1:abort_on_error=0:exitcode=99',
 		'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
 	}
 	env.update(extra)

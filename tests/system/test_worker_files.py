@@ -64,7 +64,7 @@ def site(start_worker, root):
 	('/sub/back', TEXT, 'application/octet-stream'),
 	('/empty.txt', b'', 'text/plain; charset=utf-8'),
 	('/big.bin', pattern(3000000), 'application/octet-stream'),
-])
+], ids=lambda v: v if isinstance(v, str) and v[0] == '/' else '')
 def test_served(site, target, body, type_):
 	r = site.get(target)
 	assert (r.status, r.body) == (200, body) and r.get('Content-Type') == type_
