@@ -8,9 +8,11 @@ that are there at that moment, so that a plan can be made before anything runs.
 """
 import os
 import time
-from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2
 
+import admin
 import procs
+from clients import hanging
 
 # ---- what is expected --------------------------------------------------------
 
@@ -50,10 +52,22 @@ class Expectation:
 		if self.moving:
 			self.states = self.states | self.kept(self.balancers)
 
-	def scale(self, by):
+	def upgraded(self, filed):
+		"""The new program reads the file, which may say something else than what is in force: a
+		release that failed is tried again."""
+		self.balancers.add(filed.balancers)
+		if filed.start == 'refuse':
+			self.states = self.states | self.kept({filed.balancers})
+			self.moving = True
+		elif filed not in {c for c, _ in self.states}:
+			self.states = self.states | {(filed, filed.instances)}
+			self.moving = True
+
+	def scale(self, number, sure=True):
+		"""`number(n)`: what becomes of n workers.  Not `sure`: it may not have been heard."""
 		def changed(states):
-			return {(c, max(1, n + by)) for c, n in states}
-		if self.moving:
+			return {(c, max(1, number(n))) for c, n in states}
+		if self.moving or not sure:
 			self.states = self.states | changed(self.states)
 			self.calm_states = self.calm_states | changed(self.calm_states)
 		else:
@@ -89,7 +103,7 @@ def stop_and_wait(pid):
 
 
 def reload(run, *changes):
-	config = run.next_config(changes)
+	config = run.filed = run.next_config(changes)
 	run.d.write_config(run.whole(config))
 	run.hang_up()
 	run.expect.reload(config)
@@ -130,8 +144,71 @@ def scale(run, way):
 	# A SIGCONT takes pending SIGTTIN and SIGTTOU away, as POSIX wants it: to a master that stands still they are lost.
 	run.d.wait(lambda: procs.stat(run.d.pid).state not in 'T', 'the master is not paused')
 	run.d.signal(SIGTTIN if way == 'up' else SIGTTOU)
-	run.expect.scale(1 if way == 'up' else -1)
+	by = 1 if way == 'up' else -1
+	run.expect.scale(lambda n: n + by)
 	run.blows.changes.append(time.monotonic())
+
+
+def order(run, path, body=None):
+	"""A command over the admin channel: its status, 0 when nobody answered, since the monitor was killed."""
+	run.blows.changes.append(time.monotonic())
+	try:
+		return admin.ask(run.d, 'POST', path, body).status
+	except (OSError, ValueError, IndexError):
+		return 0
+
+
+def scale_to(run, n):
+	"""May have been heard though nobody answered."""
+	n = int(n)
+	status = order(run, '/api/v1/apps/app/scale', {'instances': n})
+	if status in (0, 200, 202):
+		run.expect.scale(lambda _: n, sure=status != 0)
+	return f'status {status}'
+
+
+def restart(run):
+	"""The configuration in force once more: a release like another, with as many workers as there are."""
+	return f"status {order(run, '/api/v1/apps/app/restart')}"
+
+
+def drain(run, fraction):
+	"""A worker is taken out; its successor starts at once."""
+	worker = one_of(run.d.workers(), fraction)
+	if not worker:
+		return None
+	run.expect.disturbed()
+	return f"{worker}: status {order(run, f'/api/v1/apps/app/workers/{worker.instance}/drain')}"
+
+
+def upgrade(run, way):
+	"""The same program takes the running one's place: the workers stay, the balancers are a new generation."""
+	run.expect.upgraded(run.filed)
+	run.log_before_upgrade = len(run.d.log())
+	run.blows.changes.append(time.monotonic())
+	if way == 'signal':
+		run.d.signal(SIGUSR2)
+		return None
+	status = order(run, '/api/v1/upgrade')
+	if status != 202:  # not heard; or heard, and the channel died: then the next calm finds it done all the same
+		run.log_before_upgrade = None
+	return f'status {status}'
+
+
+def hang_request(run):
+	"""One request that is never answered costs nobody else anything; it is told 504."""
+	run.crowd.guest(hanging)
+
+
+def hang_worker(run, fraction):
+	"""Stops, and does not go on: it is found out, and replaced."""
+	worker = one_of(run.d.workers(), fraction)
+	if worker:
+		run.blows.hung[worker.pid] = time.monotonic()
+		run.expect.disturbed()
+		run.kill(worker.pid, SIGSTOP)
+		run.hung.append(worker.pid)
+	return worker
 
 
 def strike_worker(run, fraction, signum):
@@ -214,11 +291,9 @@ def steal_port(run, seconds):
 def jump_clock(run, seconds):
 	"""The wall clock jumps; every wait of drover is by the monotonic one."""
 	if not run.clock:
-		return 'no libfaketime here'
+		return 'not on this build'
 	run.clock_offset += int(seconds)
-	with open(run.clock + '.new', 'w', encoding='ascii') as f:
-		f.write(f'{run.clock_offset:+d}\n')
-	os.rename(run.clock + '.new', run.clock)
+	run.set_clock()
 	return None
 
 
@@ -258,6 +333,12 @@ ACTIONS = {
 	'failed-release': (lambda run: reload(run, 'start=refuse'), 1, lambda rng: []),
 	'bad-reload': (bad_reload, 1, lambda rng: [rng.choice(sorted(BAD_CONFIGS))]),
 	'scale': (scale, 2, lambda rng: [rng.choice(('up', 'down'))]),
+	'scale-to': (scale_to, 1, lambda rng: [str(rng.randint(1, 4))]),
+	'restart': (restart, 1, lambda rng: []),
+	'drain': (drain, 1, lambda rng: [fraction(rng)]),
+	'upgrade': (upgrade, 2, lambda rng: [rng.choice(('signal', 'command'))]),
+	'hang-request': (hang_request, 1, lambda rng: []),
+	'hang-worker': (hang_worker, 1, lambda rng: [fraction(rng)]),
 	'kill-worker': (kill_worker, 4, lambda rng: [fraction(rng)]),
 	'term-worker': (term_worker, 1, lambda rng: [fraction(rng)]),
 	'kill-balancer': (kill_balancer, 3, lambda rng: [fraction(rng)]),

@@ -10,6 +10,7 @@ Each request has a field X-Id; each reply has it again, with X-Pid.  By target:
 	/bytes?N     N bytes made from the id
 	/sum         "ID BYTES CRC32" of the request's body
 	/wait?MS     the same, after so long
+	/hang        never answers
 	/tunnel      with Upgrade: every byte comes back until the client ends its side
 
 Blocking threads and nothing else, so that what it does at a signal is what the
@@ -93,6 +94,8 @@ class Worker:
 		count, crc = read_body(stream, head)
 		if path == '/wait':
 			time.sleep(int(query) / 1000)
+		while path == '/hang':
+			time.sleep(60)
 		body = bytes_of(name, int(query)) if path == '/bytes' else f'{name} {count} {crc:08x}\n'.encode()
 		out = f'HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{mark}\r\n'.encode()
 		connection.sendall(out if method == 'HEAD' else out + body)

@@ -33,6 +33,10 @@ class Incident:
 	pid: int = 0         # of the worker that answered, where its head came
 	never: bool = False  # there is no excuse
 
+	@property
+	def client(self):
+		return self.id.split('.')[1] if '.' in self.id else self.id
+
 	def __str__(self):
 		return (f'{self.kind} client: {self.method} {self.id}: {self.what}; connection from port {self.port} open for '
 			f'{self.ended - self.opened:.3f} s, request for {self.ended - self.began:.3f} s'
@@ -58,6 +62,13 @@ class Crowd:
 		for m in self.members:
 			m.thread.start()
 
+	def guest(self, kind):
+		"""One more client, for one request."""
+		guest = Member(self, kind, len(self.members), once=True)
+		self.members.append(guest)
+		self.answered.setdefault(kind.__name__, 0)
+		guest.thread.start()
+
 	def stop(self):
 		self.stopping.set()
 		end = time.monotonic() + 2 * PATIENCE
@@ -77,7 +88,8 @@ class Crowd:
 class Member:
 	"""One client: its connection, its random numbers, its count of ids."""
 
-	def __init__(self, crowd, kind, number):
+	def __init__(self, crowd, kind, number, once=False):
+		self.once = once
 		self.crowd, self.kind, self.number = crowd, kind, number
 		self.random = random.Random(f'{crowd.seed}-client-{number}')
 		self.count, self.connection, self.broke = 0, None, None
@@ -91,6 +103,8 @@ class Member:
 		try:
 			while not self.stopping:
 				self.kind(self)
+				if self.once:
+					break
 				self.crowd.stopping.wait(self.random.uniform(0, 0.02))
 		except Exception as e:  # a fault of the harness: told by stop()
 			self.broke = e
@@ -109,7 +123,8 @@ class Member:
 			self.port = self.connection.sock.getsockname()[1]
 		return self.connection
 
-	def exchange(self, method, target, body=None, expected=None, again=None, send=None, read=None, headers=(), **options):
+	def exchange(self, method, target, body=None, expected=None, again=None, send=None, read=None, headers=(),
+		     statuses=(200, 101), **options):
 		"""One request, its reply checked.  False when it went wrong; the connection is gone then.
 
 		`body`: the bytes that the worker shall get, however they are sent.  `expected`: of the reply; default: what
@@ -144,18 +159,18 @@ class Member:
 			late = isinstance(e, (TimeoutError, ConnectionRefusedError)) or 'nothing came within' in str(e)
 			incident(f'{type(e).__name__}: {e}', never=late)
 			return None
-		if reply.status not in (200, 101):
+		if reply.status not in statuses:
 			incident(f'status {reply.status} {reply.get("Proxy-Status")}: {data[:200]!r}',
-				 never=reply.status not in (502, 503, 504))
+				 never=reply.status not in (502, 504))
 			return None
 		if expected is None:
 			expected = f'{name} {len(body or b"")} {zlib.crc32(body or b""):08x}\n'.encode()
 		elif callable(expected):
 			expected = expected(name)
-		if reply.get('X-Id') != name or (method != 'HEAD' and data != expected):
+		if reply.status < 400 and reply.get('X-Id') != name or (method != 'HEAD' and data != expected):
 			incident(f'wrong reply: for {reply.get("X-Id")}, {len(data)} bytes {data[:100]!r}', never=True)
 			return None
-		if method == 'POST':
+		if method == 'POST' and reply.status < 400:
 			self.crowd.posts[name] = int(reply.get('X-Pid'))
 		self.crowd.answered[self.kind.__name__] += 1
 		if reply.closes:
@@ -286,6 +301,12 @@ def tunnel(me):
 		me.hang_up_after(Incident('tunnel', name, 'TUNNEL', False, me.port, me.opened, began, began, time.monotonic(),
 					  f'{type(e).__name__}: {e}, after {sent} lines', 101, int(reply.get('X-Pid')), late))
 	me.hang_up()
+
+
+def hanging(me):
+	"""Asks what is never answered, and is told so in time.  A POST: what is idempotent would go to
+	the next worker when this one dies."""
+	me.exchange('POST', '/hang', b'', statuses=(504,), expected=lambda name: True, read=lambda c, reply: all(c.body(reply)))
 
 
 KINDS = [keep_alive, keep_alive, per_request, per_request, poster, poster, poster_per_request, slow_reader, slow_writer,

@@ -5,7 +5,11 @@ have caused it: by the death of the very balancer that held the connection, of
 the very worker that was recorded as having got the request.  See README.md.
 """
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+
+
+RESPONSE_SECONDS = 5.0  # timeouts.response
+HUNG_SECONDS = 12.0     # from when a worker hangs until it is found out, and its connections are gone
 
 
 class Blows:
@@ -14,14 +18,26 @@ class Blows:
 	def __init__(self):
 		self.ports = []        # (time, clients' ports that a killed balancer held)
 		self.workers = {}      # pid: time of its kill
+		self.hung = {}         # pid: time since which it hangs
 		self.changes = []      # times from which on workers may be drained
 		self.stopped = None    # time of the SIGTERM
+		self.charged = Counter()
 
-	def port_lost(self, port, opened, ended):
-		return any(port in ports and opened <= when <= ended for when, ports in self.ports)
+	def charge(self, i, why, *blow, most=1):
+		"""A client has one request at a time, so one blow costs it one: what more it lost, that blow does not excuse."""
+		self.charged[(i.client, *blow)] += 1
+		return why if self.charged[(i.client, *blow)] <= most else None
 
-	def kills(self, began, ended):
-		return [pid for pid, when in self.workers.items() if began - 0.5 <= when <= ended]
+	def balancer_killed(self, i):
+		for when, ports in self.ports:
+			if i.port in ports and i.opened <= when <= i.ended:
+				return self.charge(i, 'its balancer was killed', 'balancer', when, i.port)
+		return None
+
+	def killed_at_that_time(self, i):
+		"""A worker that was, and for which this client has not been excused yet."""
+		return next((pid for pid, when in self.workers.items()
+			     if i.began - 0.5 <= when <= i.ended and not self.charged[(i.client, 'worker', pid)]), None)
 
 
 def deliveries(folder):
@@ -37,32 +53,46 @@ def deliveries(folder):
 
 def excuse(i, blows, got, drain):
 	"""Why the incident was to be expected, or None.  `got`: pids of the workers that it was
-	delivered to; `drain`: seconds of stop.drain."""
+	delivered to; `drain`: seconds of stop.drain.  What excuses it is noted in `blows`."""
 	if blows.stopped and not i.status and blows.stopped < i.sent:
 		return 'drover was asked to stop before it had the whole request'
 	if i.never:
 		return None
-	if not i.status and blows.port_lost(i.port, i.opened, i.ended):
-		return 'its balancer was killed'
+	if i.method == 'TUNNEL' or not i.status:
+		if why := blows.balancer_killed(i):
+			return why
 	if i.method == 'TUNNEL':
-		if blows.port_lost(i.port, i.opened, i.ended):
-			return 'its balancer was killed'
 		if i.pid in blows.workers:
-			return 'its worker was killed'
-		if any(i.ended >= t + drain for t in blows.changes):
-			return 'stop.drain had passed'
-		return None
+			return blows.charge(i, 'its worker was killed', 'worker', i.pid)
+		if i.pid in blows.hung:
+			return blows.charge(i, 'its worker hung', 'hung', i.pid)
+		past = [t for t in blows.changes if i.ended >= t + drain]
+		return blows.charge(i, 'stop.drain had passed', 'drain', past[-1]) if past else None
+	if why := hung(i, blows, got):
+		return why
 	if i.pid:  # the head of the reply had come
-		return 'its worker was killed in mid-reply' if i.pid in blows.workers else None
+		return blows.charge(i, 'its worker was killed in mid-reply', 'worker', i.pid) if i.pid in blows.workers else None
 	killed = [pid for pid in got if pid in blows.workers]
 	if i.status == 502 or not i.status:
 		if i.again:
 			# Two second sends, so three workers.
-			return 'three workers died under it' if i.status and len(killed) >= 3 else None
+			return blows.charge(i, 'three workers died under it', 'workers', *killed) if i.status and len(killed) >= 3 else None
 		if killed:
-			return 'its worker was killed'
-		if not got and blows.kills(i.began, i.ended):
-			return 'a worker was killed, before it recorded what it got'
+			return blows.charge(i, 'its worker was killed', 'worker', killed[-1])
+		if not got and (pid := blows.killed_at_that_time(i)):
+			return blows.charge(i, 'a worker was killed, before it recorded what it got', 'worker', pid)
+	return None
+
+
+def hung(i, blows, got):
+	"""A worker that stands still takes requests and answers none: 504 after timeouts.response; and what it
+	has when it is found out and ended is lost with it.  What it got before shows no pid of another."""
+	for pid, since in blows.hung.items():
+		holds = i.pid == pid if i.pid else pid in got or not got
+		late = i.status == 504 and i.ended - i.sent >= RESPONSE_SECONDS - 0.5
+		ended = i.status == 502 and not i.again
+		if holds and since <= i.ended and i.began <= since + HUNG_SECONDS and (late or ended or i.pid == pid):
+			return blows.charge(i, 'its worker hung', 'hung', pid, most=2)
 	return None
 
 

@@ -6,11 +6,13 @@ which drover has to come to what is expected; what the clients met is judged the
 import os
 import random
 import re
+import struct
 import sys
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import datetime
 from signal import SIGHUP, SIGTERM
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,16 +25,17 @@ import look  # noqa: E402
 import procs  # noqa: E402
 from actions import plan_of  # noqa: E402, F401
 from clients import KINDS, Crowd  # noqa: E402
-from drover import SANITIZED, Drover  # noqa: E402
+from drover import BUILD, Drover  # noqa: E402
 from procs import wait_until  # noqa: E402
 from thief import Thief  # noqa: E402
 
 CALM_SECONDS = 30.0     # in which drover comes to what is expected
 SURE_SECONDS = 0.7
-DRAIN_SECONDS = 6.0     # stop.drain; no request and no tunnel of ours lasts that long by itself
-# What makes a process see another wall clock.  It does not go with AddressSanitizer.
-FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
+DRAIN_SECONDS = 8.0     # stop.drain; no request and no tunnel of ours lasts that long by itself
+CLOCK = os.path.join(BUILD, 'tests', 'chaos', 'chaos_clock.so')
 
+# What is said of an upgrade that has come to its end.
+UPGRADED = re.compile('has taken over from drover|drover \\S+ goes on|no upgrade now')
 # What is said of a SIGHUP once it has been looked at.
 HEARD = re.compile('SIGHUP: (configuration checked|the configuration has|nothing has changed)')
 
@@ -69,10 +72,12 @@ class Run:
 		self.records = self.d.path('records')
 		os.mkdir(self.records)
 		os.chmod(self.records, 0o777)
-		self.crowd, self.log_before, self.thief = None, 0, Thief()
+		self.crowd, self.log_before, self.log_before_upgrade, self.thief = None, 0, None, Thief()
+		self.filed = self.first  # what the file says
+		self.hung = []           # workers that stand still for good
 		self.clock, self.clock_offset = None, 0
 		self.busy_end = rng.random() < 0.5
-		if os.path.exists(FAKETIME) and not SANITIZED and any(name == 'jump-clock' for _, name, _ in self.plan):
+		if os.path.exists(CLOCK) and any(name == 'jump-clock' for _, name, _ in self.plan):
 			self.clock = self.d.path('clock')
 
 	# What actions use
@@ -94,12 +99,16 @@ class Run:
 			'instances': config.instances, 'bind': config.bind,
 			'stop': {'drain': f'{DRAIN_SECONDS:.0f}s', 'grace': '3s'},
 			'restart': {'backoff_min': '50ms', 'backoff_max': '1s', 'budget': 100},
-		}, balancers=config.balancers)
+		}, balancers=config.balancers, timeouts={'response': f'{judge.RESPONSE_SECONDS:.0f}s'})
 
 	def hang_up(self):
 		"""SIGHUP, which will be heard sooner or later."""
 		self.log_before = len(self.d.log())
 		self.d.signal(SIGHUP)
+
+	def set_clock(self):
+		with open(self.clock, 'r+b' if os.path.exists(self.clock) else 'wb') as f:
+			f.write(struct.pack('=q', self.clock_offset))
 
 	def kill(self, pid, signum):
 		try:
@@ -131,9 +140,9 @@ class Run:
 	def go(self):
 		env = {}
 		if self.clock:
-			actions.jump_clock(self, 0)
+			self.set_clock()
 			os.chmod(self.clock, 0o644)
-			env = {'LD_PRELOAD': FAKETIME, 'FAKETIME_TIMESTAMP_FILE': self.clock, 'FAKETIME_NO_CACHE': '1', 'FAKETIME_DONT_FAKE_MONOTONIC': '1'}
+			env = {'LD_PRELOAD': CLOCK, 'CHAOS_CLOCK': self.clock}
 		self.d.start(self.whole(self.first), env=env)
 		self.crowd = Crowd(('127.0.0.1', self.d.port), self.seed, KINDS)
 		self.crowd.start()
@@ -178,6 +187,10 @@ class Run:
 			return 'the roster is being written'
 		if self.log_before and not HEARD.search(self.d.log(), self.log_before):
 			return 'the last SIGHUP has not been heard'
+		if self.log_before_upgrade is not None and not UPGRADED.search(self.d.log(), self.log_before_upgrade):
+			return 'the last upgrade has not come to its end'
+		if found := [pid for pid in self.hung if pid in {w.pid for w in workers}]:
+			return f'workers that hang are there: {found}'
 		if not self.reached():
 			return f'workers are {workers} of versions {[w.env["VERSION"] for w in workers]}, balancers {self.d.balancers()}'
 		if sorted(w.instance for w in workers) != list(range(len(workers))):
@@ -245,13 +258,21 @@ class Run:
 			return
 		self.crowd.stop()
 		self.judge_all()
-		for kind, n in self.crowd.answered.items():
-			assert n, f'no {kind} client ever had an answer'
+		for kind in {kind.__name__ for kind in KINDS}:
+			assert self.crowd.answered[kind], f'no {kind} client ever had an answer'
+		if self.clock:
+			self.check_clock()
 		wait_until(lambda: look.in_flight(self.d.pid) == 0, 5, 'no request is in flight')
 		# Sockets of an address stay open when balancers become fewer: that is how no connection is lost.
 		for kinds in self.d.baseline.values():
 			kinds['listening TCP socket'] = max(kinds['listening TCP socket'], self.most_balancers)
 		self.d.stop()
+
+	def check_clock(self):
+		"""That drover saw the jumps: its newest line carries the time that it was told."""
+		[*_, last] = re.findall(r'^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)', self.d.log(), re.M)
+		shown = datetime.fromisoformat(last + '+00:00').timestamp()
+		assert abs(shown - time.time() - self.clock_offset) < 120, f'the clock was told to jump by {self.clock_offset} s, the log says {last}'
 
 	# What is said of it
 

@@ -29,6 +29,8 @@ EXCUSED = [
 	('a POST, and its worker died', incident(port=2000, method='POST', again=False, status=502), [7]),
 	('three workers died', incident(port=2000, status=502), [7, 8, 9]),
 	('a reply, cut by the death of its worker', incident(port=2000, status=200, pid=7), [7]),
+	('a worker that was killed before it recorded', incident(port=2000, method='POST', again=False, status=502), []),
+	('a worker that hangs', incident(port=2000, status=504, ended=17.0), []),
 ]
 NOT_EXCUSED = [
 	('nobody died', incident(port=2000), []),
@@ -37,6 +39,7 @@ NOT_EXCUSED = [
 	('one worker died under a GET', incident(port=2000, status=502), [7]),
 	('another worker died', incident(port=2000, method='POST', again=False, status=502), [5]),
 	('an error, through the balancer that died', incident(status=500, never=True), []),
+	('the hung worker had it for a moment', incident(port=2000, status=504, sent=11.6), [9]),
 	('another worker died than that of the reply', incident(port=2000, status=200, pid=5), [5]),
 ]
 
@@ -46,7 +49,15 @@ def test_the_judge(what, i, got):
 	blows = judge.Blows()
 	blows.ports = [(11.5, {1000, 1001})]
 	blows.workers = {7: 11.5, 8: 11.6, 9: 11.7}
+	blows.hung = {4: 11.0}
 	assert bool(judge.excuse(i, blows, got, 6.0)) == ((what, i, got) in EXCUSED)
+
+
+def test_the_judge_excuses_a_client_once_for_each_blow():
+	blows = judge.Blows()
+	blows.workers = {7: 11.5, 8: 11.6}
+	lost = lambda id: judge.excuse(incident(id=id, port=2000, method='POST', again=False, status=502), blows, [], 6.0)
+	assert [bool(lost(id)) for id in ('1.0.1', '1.0.2', '1.0.3', '1.1.1')] == [True, True, False, True]
 
 
 def test_the_judge_of_posts():
