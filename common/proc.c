@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -256,8 +258,26 @@ static const char *const signal_names[] = {
 #undef ROW
 };
 
+bool proc_reap(pid_t pid, int pidfd, siginfo_t *ret_info)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	siginfo_t info = { .si_pid = 0 };
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) != 0) {
+		if (errno != ECHILD || poll(&p, 1, 0) <= 0)
+			return false;
+		info = (siginfo_t){ .si_pid = pid, .si_code = PROC_STATUS_UNKNOWN };
+	}
+	*ret_info = info;
+	return info.si_pid != 0;
+}
+
 const char *proc_exit_text(int code, int status, char buf[static 64])
 {
+	if (code == PROC_STATUS_UNKNOWN) {
+		snprintf(buf, 64, "with a status that only its parent was told");
+		return buf;
+	}
 	const char *core = code == CLD_DUMPED ? ", core dumped" : "";
 	const char *name = NULL;
 

@@ -3,6 +3,7 @@
 #define DROVER_COMMON_PROC_H
 
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -88,6 +89,11 @@ uint64_t proc_raise_nofile(void);
 /* Start time of `pid` in clock ticks since boot (/proc/PID/stat field 22), which
  * with the pid names a process for ever.  0 when there is none. */
 uint64_t proc_start_ticks(pid_t pid);
+
+/* Whether a process has ended, taking its status if it is a child of ours.  That of another
+ * (started by a master before us) only its parent learns: si_code is PROC_STATUS_UNKNOWN. */
+bool proc_reap(pid_t pid, int pidfd, siginfo_t *ret_info);
+#define PROC_STATUS_UNKNOWN 0 /* no CLD_ code */
 
 /* "exit status 3", "signal 9 (SIGKILL)", from waitid's si_code and si_status. */
 const char *proc_exit_text(int code, int status, char buf[static 64]);

@@ -81,7 +81,7 @@ enum rollout_state {
 };
 const char *rollout_state_text(uint32_t state);
 
-#define SNAPSHOT_STAMP 0x64726f7603u /* "drov" and the layout's number */
+#define SNAPSHOT_STAMP 0x64726f7605u /* "drov" and the layout's number */
 
 struct snapshot_app {
 	uint32_t id;
@@ -153,6 +153,9 @@ struct snapshot {
 	uint32_t upgrade;        /* enum rollout_state */
 	char upgrade_from[64];   /* DONE: the version that it replaced */
 	char upgrade_reason[256]; /* FAILED: why the program that ran before goes on */
+	uint32_t adoptions;      /* times that a master was killed and another took over; the last: */
+	int32_t adopted_from;    /* its pid */
+	uint64_t adopted_us;     /* monotonic */
 	uint32_t n_apps, n_workers, n_instances, n_generations, n_balancers, n_rollouts, n_listeners;
 	uint32_t zero;
 };

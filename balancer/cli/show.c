@@ -159,6 +159,15 @@ static void show_app(const json_t *app, FILE *out)
 		show_worker(w, servers, out);
 }
 
+static void show_adopted(const json_t *adopted, FILE *out)
+{
+	char age[32];
+
+	fprintf(out, "  taken over %lld time%s, %s ago from pid %lld, which was killed\n",
+		number(adopted, "times"), plural(number(adopted, "times")),
+		duration_of(adopted, "age_s", age), number(adopted, "from_pid"));
+}
+
 void show_status(const json_t *status, FILE *out)
 {
 	json_t *list = json_object_get(status, "generations"), *it;
@@ -171,6 +180,8 @@ void show_status(const json_t *status, FILE *out)
 		json_is_string(json_object_get(status, "config_file")) ? text(status, "config_file")
 								       : "without a config file");
 	show_listeners(json_object_get(status, "listeners"), out);
+	if (json_is_object(json_object_get(status, "adopted")))
+		show_adopted(json_object_get(status, "adopted"), out);
 	json_array_foreach(list, i, it)
 		show_generation(it, json_object_get(status, "balancers"), out);
 	it = json_object_get(status, "refusals");

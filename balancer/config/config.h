@@ -114,6 +114,16 @@ struct cfg_sources {
 	size_t n;
 };
 
+/* What the command line lays over the file; NULL or 0 = not given. */
+struct config_overrides {
+	const char *listen; /* replaces the file's list */
+	const char *name;
+	uint32_t instances; /* of every app with a command */
+	char *const *command; /* NULL-terminated; builds the only app, "app"; refused when the file has apps */
+	const char *worker_path; /* bundled worker: what a command's "drover-worker" stands for, and the
+	                          * command when there is neither file nor command; NULL: none found */
+};
+
 struct config {
 	char *file;      /* as named by the user; NULL when built from arguments alone */
 	char *directory; /* absolute; relative paths in the file are relative to it */
@@ -143,6 +153,7 @@ struct config {
 	size_t n_trust;
 
 	uint64_t lame_duck_ms, shutdown_soft_ms, shutdown_hard_ms;
+	uint64_t adopt_ms;       /* how long all else goes on without the master; 0: not at all */
 
 	char *log_access;        /* "-" stdout, a path, or NULL: off */
 	uint32_t log_format;     /* enum cfg_log_format */
@@ -156,17 +167,8 @@ struct config {
 	char *pid_file;          /* or NULL: off */
 
 	struct cfg_sources sources;  /* what it was read from: its file, then env_files */
+	struct config_overrides over; /* and the command line, less worker_path; copies */
 	struct cfg_origins *origins; /* for config_dump(); private to config/ */
-};
-
-/* What the command line lays over the file; NULL or 0 = not given. */
-struct config_overrides {
-	const char *listen; /* replaces the file's list */
-	const char *name;
-	uint32_t instances; /* of every app with a command */
-	char *const *command; /* NULL-terminated; builds the only app, "app"; refused when the file has apps */
-	const char *worker_path; /* bundled worker: what a command's "drover-worker" stands for, and the
-	                          * command when there is neither file nor command; NULL: none found */
 };
 
 /* Errors as the user reads them: "file:line:column: message", the line, a caret,
@@ -191,7 +193,7 @@ struct config *config_load_kept(const char *file, const char *directory,
 				const struct cfg_sources *sources,
 				struct config_errors *ret_errors);
 
-/* Whether both were read from the same bytes. */
+/* Whether both were read from the same bytes, with the same command line. */
 bool config_same_sources(const struct config *a, const struct config *b);
 
 void config_errors_fini(struct config_errors *errors);

@@ -47,6 +47,7 @@ struct config *config_free(struct config *cfg)
 	mem_free(cfg->file);
 	mem_free(cfg->directory);
 	sources_fini(&cfg->sources);
+	overrides_fini(&cfg->over);
 	origins_free(cfg->origins);
 	mem_free(cfg);
 	return NULL;

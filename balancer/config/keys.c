@@ -517,6 +517,12 @@ static const struct key config_rows[] = {
 		  "others are replaced or left out. A list of blocks (`10.0.0.0/8`, `::1`) and "
 		  "`unix` for Unix sockets; `[]` trusts nobody." },
 	{ "shutdown", VALUE_BLOCK, 0, NULL, .sub = &shutdown_keys },
+	{ "adopt", VALUE_MS, AT(adopt_ms), "30s", 0, DAY,
+	  .help = "Should the master be killed, balancers and workers go on for this long, and a "
+		  "drover that is started anew with the same name takes them over as they are: no "
+		  "request is lost. When none comes, they finish what they have, and end. `0`: they "
+		  "do that at once. Has no effect on one that was given no name, by a file or by "
+		  "`--name`." },
 	{ "log", VALUE_BLOCK, 0, NULL, .sub = &log_keys },
 	{ "admin", VALUE_BLOCK, 0, NULL, .sub = &admin_keys },
 	{ "pid_file", VALUE_PATH_OFF, AT(pid_file), "off",

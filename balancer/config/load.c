@@ -329,6 +329,7 @@ static struct config *load(const char *file, char *directory, const struct confi
 	cfg->file = mem_must_dup(file);
 	cfg->directory = directory;
 	cfg->origins = mem_must_alloc(sizeof(*cfg->origins));
+	cfg->over = overrides_copy(ld.over);
 
 	if (!directory)
 		report_add(&report, (struct place){ .kind = PLACE_FILE },

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "balancer/config/words.h"
 #include "common/fd.h"
 #include "common/mem.h"
 
@@ -104,10 +105,50 @@ void sources_fini(struct cfg_sources *s)
 	*s = (struct cfg_sources){ .all = NULL };
 }
 
+struct config_overrides overrides_copy(const struct config_overrides *over)
+{
+	struct config_overrides copy = { .listen = mem_must_dup(over->listen),
+					 .name = mem_must_dup(over->name),
+					 .instances = over->instances };
+	char **words = NULL;
+
+	for (size_t i = 0; over->command && over->command[i]; i++)
+		words = words_push(words, i, mem_must_dup(over->command[i]));
+	copy.command = words;
+	return copy;
+}
+
+void overrides_fini(struct config_overrides *copy)
+{
+	mem_free((void *)(uintptr_t)copy->listen);
+	mem_free((void *)(uintptr_t)copy->name);
+	words_free((char **)(uintptr_t)copy->command);
+	*copy = (struct config_overrides){ .listen = NULL };
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_overrides(const struct config_overrides *a, const struct config_overrides *b)
+{
+	if (!same_text(a->listen, b->listen) || !same_text(a->name, b->name) ||
+	    a->instances != b->instances || !a->command != !b->command)
+		return false;
+	for (size_t i = 0; a->command; i++) {
+		if (!same_text(a->command[i], b->command[i]))
+			return false;
+		if (!a->command[i])
+			break;
+	}
+	return true;
+}
+
 bool config_same_sources(const struct config *a, const struct config *b)
 {
 	const struct cfg_sources *x = &a->sources, *y = &b->sources;
-	if (x->n != y->n)
+	if (x->n != y->n || !same_overrides(&a->over, &b->over))
 		return false;
 	for (size_t i = 0; i < x->n; i++)
 		if (strcmp(x->all[i].path, y->all[i].path) != 0 || x->all[i].n != y->all[i].n ||

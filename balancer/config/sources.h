@@ -21,4 +21,8 @@ const struct cfg_source *sources_read(struct cfg_sources *to, const struct cfg_s
 				      const char **ret_why);
 void sources_fini(struct cfg_sources *s);
 
+/* A copy of what the command line has said; ended with overrides_fini(). */
+struct config_overrides overrides_copy(const struct config_overrides *over);
+void overrides_fini(struct config_overrides *copy);
+
 #endif

@@ -28,6 +28,7 @@
 
 #include "balancer/master/core.h"
 #include "balancer/master/fdstore.h"
+#include "balancer/master/listener.h"
 #include "balancer/master/state.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -152,6 +153,7 @@ enum err activation_start(struct master *m)
 	}
 	if (!e && n)
 		e = take_all(m, n);
+	m->activation.from_manager = n > 0;
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDNAMES");
@@ -189,6 +191,18 @@ enum err activation_take(struct activation *a, const struct addr *wanted, size_t
 		return ERR_OK;
 	}
 	return ERR_MISSING;
+}
+
+void activation_mark_used(struct master *m)
+{
+	for (size_t i = 0; i < m->activation.n; i++) {
+		struct activated *s = &m->activation.sockets[i];
+		list_each(it, &m->listeners) {
+			const struct listener *l = list_entry(it, struct listener, link);
+			s->used |= l->n_fds > 0 && (addr_equal(&s->bound, &l->actual) ||
+						    answers_at(s, &l->wanted));
+		}
+	}
 }
 
 void activation_close_unused(struct master *m)
@@ -236,8 +250,11 @@ void activation_save(const struct activation *a, struct state_out *o)
 
 enum err activation_load(struct activation *a, const struct state_record *r)
 {
-	struct activated *grown = mem_alloc_zero((a->n + 1) * sizeof(*grown));
+	struct activated *grown;
 
+	if (a->from_manager) /* which has given them anew, to the heir of a master that was killed */
+		return ERR_OK;
+	grown = mem_alloc_zero((a->n + 1) * sizeof(*grown));
 	if (!grown)
 		return ERR_NOMEM;
 	if (a->n)

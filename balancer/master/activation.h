@@ -18,6 +18,7 @@ struct state_record;
 struct activation {
 	struct activated *sockets;
 	size_t n;
+	bool from_manager; /* this process was started with them */
 };
 
 /* Takes the inherited sockets: checked, non-blocking, close-on-exec, with TCP_NODELAY;
@@ -29,6 +30,9 @@ MUST_CHECK enum err activation_start(struct master *m);
  * bound to, and whether it is one of ours that was stored (fdstore.h).  ERR_MISSING: there are no more; ERR_FD_LIMIT, ERR_SYS. */
 MUST_CHECK enum err activation_take(struct activation *a, const struct addr *wanted, size_t nth,
 				    struct addr *ret_bound, bool *ret_stored, int *ret_fd);
+
+/* Those that answer at an address of a listener that was taken over are in use there. */
+void activation_mark_used(struct master *m);
 
 /* Warns of those that no address of the configuration asked for, and closes them.
  * The others stay: an address that leaves the configuration may come back, and nobody

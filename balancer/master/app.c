@@ -321,6 +321,16 @@ bool apps_empty(const struct master *m)
 	return true;
 }
 
+uint32_t apps_workers(const struct master *m)
+{
+	uint32_t n = 0;
+
+	list_each(it, &m->apps)
+		list_each(at, &list_entry(it, struct app, link)->workers)
+			n += list_entry(at, struct worker, link)->pidfd >= 0;
+	return n;
+}
+
 bool apps_tell_all(struct master *m, int event)
 {
 	list_each(it, &m->apps)

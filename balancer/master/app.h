@@ -92,6 +92,8 @@ MUST_CHECK enum err apps_boot(struct master *m);
 /* Every worker of every app; true when none is left. */
 bool apps_tell_all(struct master *m, int worker_event);
 bool apps_empty(const struct master *m);
+/* Worker processes that live. */
+uint32_t apps_workers(const struct master *m);
 
 /* SIGTTIN, SIGTTOU. */
 void apps_change_instances(struct master *m, int by);

@@ -213,13 +213,15 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (waitid(P_PID, (id_t)b->pid, &si, WEXITED | WNOHANG) != 0 || si.si_pid == 0)
+	if (!proc_reap(b->pid, b->pidfd, &si))
 		return;
 	/* What it said last counts: STOPPED, or the ACK that somebody waits for. */
 	hear_some(b, MESSAGES_LEFT);
 	bool told = b->generation->drain != DRAIN_NONE;
-	bool clean = si.si_code == CLD_EXITED && si.si_status == 0;
-	bool ordered = si.si_code == CLD_EXITED && si.si_status <= 1;
+	/* Of one that was taken over the status is not known: it has done as it was told. */
+	bool clean = si.si_code == CLD_EXITED ? si.si_status == 0 :
+		     si.si_code == PROC_STATUS_UNKNOWN && told;
+	bool ordered = clean || (si.si_code == CLD_EXITED && si.si_status == 1);
 	log_end(b, &si, told && ordered);
 	if (!clean)
 		listeners_mend(m);
@@ -296,6 +298,7 @@ static enum err fork_balancer(struct balancer *b)
 		return e;
 	}
 	b->pid = pid;
+	b->start_ticks = proc_start_ticks(pid);
 	b->channel = channel[0];
 	return ERR_OK;
 }

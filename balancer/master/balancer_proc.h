@@ -22,6 +22,7 @@ struct balancer {
 	struct generation *generation;
 	uint32_t index;          /* 0-based in its generation */
 	pid_t pid;               /* 0: none, waiting to be started again */
+	uint64_t start_ticks;    /* proc_start_ticks() of it */
 	int pidfd, channel;
 	uint32_t row;            /* of the tally */
 	uint64_t acked;          /* newest roster version that it is known to follow */

@@ -17,34 +17,38 @@
 #include "common/log.h"
 #include "common/mem.h"
 
+#define NEEDED 1u /* without one there is nothing to go on with */
+#define OWN 2u    /* of this process: another one has its own, or goes without */
+
 static const struct {
 	const char *kind;
 	carry_save_f *save;
 	carry_load_f *load;
-	bool needed; /* without one there is nothing to go on with */
+	unsigned flags;
 } parts[] = {
-	{ "master", carry_save_master, carry_load_master, true },
-	{ "upgrade", carry_save_upgrade, carry_load_upgrade, false },
-	{ "config", carry_save_configs, carry_load_config, true },
-	{ "logs", carry_save_logs, carry_load_logs, true },
-	{ "rundir", carry_save_rundir, carry_load_rundir, true },
-	{ "sink", carry_save_sinks, carry_load_sink, false },
-	{ "supervisor", carry_save_supervisor, carry_load_supervisor, false },
-	{ "activated", carry_save_activation, carry_load_activation, false },
-	{ "board", carry_save_board, carry_load_board, true },
-	{ "counter", carry_save_counters, carry_load_counter, false },
-	{ "warden", carry_save_warden, carry_load_warden, true },
-	{ "admin", carry_save_admin, carry_load_admin, false },
-	{ "listener", carry_save_listeners, carry_load_listener, false },
-	{ "app", carry_save_apps, carry_load_app, false },
-	{ "release", carry_save_releases, carry_load_release, false },
-	{ "instance", carry_save_instances, carry_load_instance, false },
-	{ "rollout", carry_save_rollouts, carry_load_rollout, false },
-	{ "writer", carry_save_writers, carry_load_writer, false },
-	{ "worker", carry_save_workers, carry_load_worker, false },
-	{ "line", carry_save_lines, carry_load_line, false },
-	{ "generation", carry_save_generations, carry_load_generation, true },
-	{ "balancer", carry_save_balancers, carry_load_balancer, false },
+	{ "master", carry_save_master, carry_load_master, NEEDED },
+	{ "upgrade", carry_save_upgrade, carry_load_upgrade, 0 },
+	{ "config", carry_save_configs, carry_load_config, NEEDED },
+	{ "logs", carry_save_logs, carry_load_logs, NEEDED | OWN },
+	{ "rundir", carry_save_rundir, carry_load_rundir, NEEDED },
+	{ "sink", carry_save_sinks, carry_load_sink, OWN },
+	{ "supervisor", carry_save_supervisor, carry_load_supervisor, OWN },
+	{ "activated", carry_save_activation, carry_load_activation, 0 },
+	{ "board", carry_save_board, carry_load_board, NEEDED },
+	{ "counter", carry_save_counters, carry_load_counter, OWN },
+	{ "warden", carry_save_warden, carry_load_warden, NEEDED },
+	{ "adoption", carry_save_adoption, carry_load_adoption, 0 },
+	{ "admin", carry_save_admin, carry_load_admin, 0 },
+	{ "listener", carry_save_listeners, carry_load_listener, 0 },
+	{ "app", carry_save_apps, carry_load_app, 0 },
+	{ "release", carry_save_releases, carry_load_release, 0 },
+	{ "instance", carry_save_instances, carry_load_instance, 0 },
+	{ "rollout", carry_save_rollouts, carry_load_rollout, 0 },
+	{ "writer", carry_save_writers, carry_load_writer, 0 },
+	{ "worker", carry_save_workers, carry_load_worker, 0 },
+	{ "line", carry_save_lines, carry_load_line, OWN },
+	{ "generation", carry_save_generations, carry_load_generation, NEEDED },
+	{ "balancer", carry_save_balancers, carry_load_balancer, 0 },
 };
 
 /* ---- for the parts ------------------------------------------------------ */
@@ -123,6 +127,13 @@ void carry_save(const struct master *m, struct state_out *o)
 		parts[i].save(m, o);
 }
 
+void carry_save_for_heir(const struct master *m, struct state_out *o)
+{
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		if (!(parts[i].flags & OWN))
+			parts[i].save(m, o);
+}
+
 static enum err load_kind(struct carry_in *c, size_t i)
 {
 	struct state_record r;
@@ -135,7 +146,7 @@ static enum err load_kind(struct carry_in *c, size_t i)
 		if (e)
 			return e;
 	}
-	if (parts[i].needed && !found) {
+	if ((parts[i].flags & NEEDED) && !found) {
 		log_error("the state that was handed over makes no sense: it has no %s",
 			  parts[i].kind);
 		return ERR_SYNTAX;
@@ -155,19 +166,37 @@ static void drop_references(struct carry_in *c)
 	mem_free(c->release_apps);
 }
 
-enum err carry_load(struct master *m, struct state_in *in)
+static enum err load(struct carry_in *c)
 {
-	struct carry_in c = { .m = m, .in = in };
+	struct master *m = c->m;
 	enum err e = ERR_OK;
 
 	for (size_t i = 0; !e && i < ARRAY_LEN(parts); i++)
-		e = load_kind(&c, i);
-	drop_references(&c);
+		if (!c->heir || !(parts[i].flags & OWN))
+			e = load_kind(c, i);
+	drop_references(c);
 	if (e == ERR_NOMEM)
 		log_error("out of memory for the state that was handed over");
 	if (!e && !m->serving) {
 		log_error("the state that was handed over makes no sense: no generation serves");
 		e = ERR_SYNTAX;
 	}
+	return e;
+}
+
+enum err carry_load(struct master *m, struct state_in *in)
+{
+	struct carry_in c = { .m = m, .in = in };
+
+	return load(&c);
+}
+
+enum err carry_load_as_heir(struct master *m, struct state_in *in)
+{
+	struct carry_in c = { .m = m, .in = in, .heir = true };
+	enum err e = load(&c);
+
+	if (!e)
+		carry_settle(m);
 	return e;
 }

@@ -6,12 +6,27 @@
 #include "balancer/master/app.h"
 #include "balancer/master/carry_parts.h"
 #include "balancer/master/generation.h"
+#include "balancer/master/reload.h"
 #include "balancer/master/worker_proc.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/proc.h"
 
 /* ---- configurations ----------------------------------------------------- */
+
+static void save_command_line(const struct config_overrides *over, struct state_out *o)
+{
+	char name[32];
+
+	state_put_u64(o, "instances", over->instances);
+	state_put_text(o, "listen", over->listen);
+	state_put_text(o, "name", over->name);
+	for (size_t i = 0; over->command && over->command[i]; i++) {
+		snprintf(name, sizeof(name), "word%zu", i);
+		state_put_text(o, name, over->command[i]);
+	}
+}
 
 /* As the bytes that they were read from: whoever takes over reads them with his own
  * tables, and has all that there is to know about a release that is to be gone back to. */
@@ -24,6 +39,7 @@ static void save_config(const struct config_ref *ref, struct state_out *o)
 	state_put_u64(o, "number", ref->number);
 	state_put_text(o, "file", cfg->file);
 	state_put_text(o, "directory", cfg->directory);
+	save_command_line(&cfg->over, o);
 	for (size_t i = 0; i < cfg->sources.n; i++) {
 		snprintf(name, sizeof(name), "path%zu", i);
 		state_put_text(o, name, cfg->sources.all[i].path);
@@ -99,6 +115,43 @@ static void take_sources(const struct state_record *r, struct cfg_sources *ret)
 	}
 }
 
+/* The command line that it was made with: ours may be another.  Without one (an older
+ * version wrote the state) it is the same, since the process is. */
+static struct config_overrides take_command_line(const struct carry_in *c,
+						 const struct state_record *r, char ***ret_words)
+{
+	struct config_overrides over = c->m->opt->overrides;
+	struct slice there;
+	char name[32], *word;
+	size_t n = 0;
+
+	*ret_words = NULL;
+	if (!state_get_bytes(r, "instances", &there))
+		return over;
+	over.instances = (uint32_t)state_get_u64(r, "instances", 0);
+	over.listen = state_get_dup(r, "listen");
+	over.name = state_get_dup(r, "name");
+	do {
+		snprintf(name, sizeof(name), "word%zu", n);
+		word = state_get_dup(r, name);
+		*ret_words = mem_must_grow(*ret_words, (n + 1) * sizeof(char *));
+		(*ret_words)[n++] = word;
+	} while (word);
+	over.command = n > 1 ? *ret_words : NULL;
+	return over;
+}
+
+static void free_command_line(struct config_overrides *over, char **words)
+{
+	if (!words)
+		return; /* it was our own */
+	mem_free((void *)(uintptr_t)over->listen);
+	mem_free((void *)(uintptr_t)over->name);
+	for (size_t i = 0; words[i]; i++)
+		mem_free(words[i]);
+	mem_free(words);
+}
+
 static void free_sources(struct cfg_sources *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
@@ -136,10 +189,14 @@ enum err carry_load_config(struct carry_in *c, const struct state_record *r)
 	uint32_t number = (uint32_t)state_get_u64(r, "number", 0);
 	char *file = state_get_dup(r, "file"), *directory = state_get_dup(r, "directory");
 
+	char **words;
+	struct config_overrides over = take_command_line(c, r, &words);
+
 	take_sources(r, &sources);
-	struct config *cfg = config_load_kept(file, directory ? directory : "/",
-					      &c->m->opt->overrides, &sources, &errors);
+	struct config *cfg = config_load_kept(file, directory ? directory : "/", &over, &sources,
+					      &errors);
 	free_sources(&sources);
+	free_command_line(&over, words);
 	mem_free(file);
 	mem_free(directory);
 	if (!cfg)
@@ -149,10 +206,15 @@ enum err carry_load_config(struct carry_in *c, const struct state_record *r)
 	if (!cfg)
 		return ERR_SYNTAX;
 	enum err e = keep_config(c, cfg, number);
-	if (!e && state_next(c->in, &at, "master", &master) &&
-	    state_get_u64(&master, "config", 0) == number)
-		c->m->config = config_ref_hold(c->configs[c->n_configs - 1]);
-	return e;
+	if (e || !state_next(c->in, &at, "master", &master) ||
+	    state_get_u64(&master, "config", 0) != number)
+		return e;
+	c->m->config = config_ref_hold(c->configs[c->n_configs - 1]);
+	if (!c->heir)
+		return ERR_OK;
+	/* For whom we start processes while we read on: writers, probes. */
+	reload_set_prober(c->m, cfg);
+	return generation_find_user(c->m, cfg, &c->m->balancer_user);
 }
 
 struct config_ref *carry_config(const struct carry_in *c, uint64_t number)
@@ -417,6 +479,15 @@ static bool makes_sense(const struct worker *w, uint64_t phase)
 	       w->address.len > 0 && (w->pid == 0) == (w->release == NULL);
 }
 
+/* In another process than its parent.  That it has ended is told to its app when all of them
+ * are there (carry_settle). */
+static void find_again(struct worker *w, uint64_t start_ticks)
+{
+	if (w->pid && !carry_find(w->pid, start_ticks, &w->pidfd))
+		/* A number is given to another process only when nothing of its group is left. */
+		w->group_gone = proc_start_ticks(w->pid) != 0;
+}
+
 enum err carry_load_worker(struct carry_in *c, const struct state_record *r)
 {
 	struct app *a = carry_app(c->m, state_get_u64(r, "app", 0));
@@ -437,7 +508,10 @@ enum err carry_load_worker(struct carry_in *c, const struct state_record *r)
 	w->phase = (enum worker_phase)phase;
 	w->health.row.sick = state_get_u64(r, "sick", 0);
 	enum err e = take_output(w, r);
-	if (!e && state_get_u64(r, "alive", 0) && fd_of_pid(w->pid, &w->pidfd) && !c->in->dry)
+	bool alive = state_get_u64(r, "alive", 0);
+	if (!e && alive && c->heir)
+		find_again(w, state_get_u64(r, "start_ticks", 0));
+	else if (!e && alive && fd_of_pid(w->pid, &w->pidfd) && !c->in->dry)
 		return carry_refuse(r, "there is no such process");
 	if (e)
 		return e;

@@ -129,7 +129,7 @@ void carry_save_listeners(const struct master *m, struct state_out *o)
 	}
 }
 
-static enum err take_sockets(struct listener *l, const struct state_record *r)
+static enum err take_sockets(struct listener *l, const struct state_record *r, bool heir)
 {
 	uint64_t n = state_get_u64(r, "sockets", 0);
 	char name[32];
@@ -139,10 +139,12 @@ static enum err take_sockets(struct listener *l, const struct state_record *r)
 	l->fds = mem_alloc_zero((n + 1) * sizeof(*l->fds));
 	if (!l->fds)
 		return ERR_NOMEM;
-	for (; l->n_fds < n; l->n_fds++) {
-		snprintf(name, sizeof(name), "socket%zu", l->n_fds);
-		l->fds[l->n_fds] = state_get_fd(r, name);
-		if (l->fds[l->n_fds] < 0)
+	for (size_t i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "socket%zu", i);
+		int fd = state_get_fd(r, name);
+		if (fd >= 0)
+			l->fds[l->n_fds++] = fd;
+		else if (!heir) /* else it was closed after the state had been written */
 			return carry_refuse(r, "a socket is missing");
 	}
 	l->n_committed = MIN(state_get_u64(r, "committed", 0), l->n_fds);
@@ -172,7 +174,7 @@ enum err carry_load_listener(struct carry_in *c, const struct state_record *r)
 	if (c->fresh_notes && l->warden_note >= 0)
 		l->warden_note = c->in->dry ? -1 : warden_note(&c->m->warden,
 							       l->actual.un.sun_path);
-	return take_sockets(l, r);
+	return take_sockets(l, r, c->heir);
 }
 
 /* From 1 in the order of their records; 0: none. */
@@ -275,11 +277,14 @@ enum err carry_load_generation(struct carry_in *c, const struct state_record *r)
 	return e;
 }
 
+#define ACKS_UNHEARD (2 * ROSTER_SLOTS) /* more than a warden asks for */
+
 /* ---- balancers ---------------------------------------------------------- */
 
 static const struct state_field balancer_fields[] = {
 	STATE_FIELD(struct balancer, U32, index),
 	STATE_FIELD(struct balancer, I32, pid),
+	STATE_FIELD(struct balancer, U64, start_ticks),
 	STATE_FIELD(struct balancer, FD, channel),
 	STATE_FIELD(struct balancer, U32, row),
 	STATE_FIELD(struct balancer, U64, acked),
@@ -330,6 +335,26 @@ static struct balancer *new_balancer(struct generation *g)
 	return b;
 }
 
+/* In another process than its parent: it may have ended, and nobody knows. */
+static void find_again(struct carry_in *c, struct balancer *b)
+{
+	struct master *m = c->m;
+
+	if (b->pid == 0)
+		return;
+	b->acks_over = -ACKS_UNHEARD; /* those to its warden's ROSTERs may still come */
+	if (b->channel < 0 || !carry_find(b->pid, b->start_ticks, &b->pidfd)) {
+		log_warn("balancer %u (pid %d) has ended while there was no master", b->index,
+			 (int)b->pid);
+		fd_close(&b->channel);
+		if (!b->foreign)
+			tally_retire(m->tally, b->row);
+		b->pid = 0;
+	}
+	if (!b->foreign)
+		warden_note_balancer(&m->warden, b->row, b->pid);
+}
+
 enum err carry_load_balancer(struct carry_in *c, const struct state_record *r)
 {
 	struct generation *g = find_generation(c->m, state_get_u64(r, "generation", 0));
@@ -345,9 +370,14 @@ enum err carry_load_balancer(struct carry_in *c, const struct state_record *r)
 	b->tell_drain = (enum drain_level)MIN(state_get_u64(r, "tell_drain", 0), DRAIN_HARD);
 	b->foreign |= c->fresh_board;
 	carry_get_history(r, &b->history);
-	if (b->row >= TALLY_ROWS || (b->pid && (b->pid <= 1 || b->channel < 0))) {
+	if (b->row >= TALLY_ROWS || (b->pid && (b->pid <= 1 || (b->channel < 0 && !c->heir)))) {
 		list_push_back(&g->balancers, &b->link);
 		return carry_refuse(r, "its channel is missing");
+	}
+	if (c->heir) {
+		find_again(c, b);
+		balancer_resume(b);
+		return ERR_OK;
 	}
 	/* A child of ours that has ended, but was not reaped, is still found. */
 	if (b->pid && fd_of_pid(b->pid, &b->pidfd)) {

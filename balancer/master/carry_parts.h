@@ -14,6 +14,7 @@ struct listener;
 struct carry_in {
 	struct master *m;
 	struct state_in *in;
+	bool heir;                     /* we are another process than the one that wrote it */
 	bool fresh_board;              /* the segments are of another layout: new ones were made */
 	bool fresh_notes;              /* the warden's notes are new too */
 	struct config_ref **configs;   /* held; by the numbers that they had */
@@ -34,10 +35,10 @@ typedef enum err carry_load_f(struct carry_in *c, const struct state_record *r);
 /* carry_self.c: what is the master's own */
 carry_save_f carry_save_master, carry_save_rundir, carry_save_logs, carry_save_sinks;
 carry_save_f carry_save_supervisor, carry_save_activation, carry_save_warden, carry_save_upgrade;
-carry_save_f carry_save_admin;
+carry_save_f carry_save_admin, carry_save_adoption;
 carry_load_f carry_load_master, carry_load_rundir, carry_load_logs, carry_load_sink;
 carry_load_f carry_load_supervisor, carry_load_activation, carry_load_warden, carry_load_upgrade;
-carry_load_f carry_load_admin;
+carry_load_f carry_load_admin, carry_load_adoption;
 
 /* carry_balancers.c: the board, listeners, generations and their balancers */
 carry_save_f carry_save_board, carry_save_counters, carry_save_listeners, carry_save_generations;
@@ -52,6 +53,12 @@ carry_load_f carry_load_config, carry_load_app, carry_load_release, carry_load_w
 /* carry_past.c: ends, verdicts, lines of output */
 carry_save_f carry_save_instances, carry_save_rollouts, carry_save_writers, carry_save_lines;
 carry_load_f carry_load_instance, carry_load_rollout, carry_load_writer, carry_load_line;
+
+/* carry_heir.c: of a master that was killed.  Whether `pid` is still the process that was
+ * meant: then *ret_pidfd is one of it. */
+bool carry_find(pid_t pid, uint64_t start_ticks, int *ret_pidfd);
+/* Everything is read: what does not agree with it is put in order. */
+void carry_settle(struct master *m);
 
 /* The app of that id; NULL. */
 struct app *carry_app(struct master *m, uint64_t id);

@@ -64,7 +64,8 @@ enum err carry_load_upgrade(struct carry_in *c, const struct state_record *r)
 
 	state_get(r, upgrade_fields, ARRAY_LEN(upgrade_fields), u);
 	u->outcome = (enum upgrade_outcome)MIN(state_get_u64(r, "outcome", 0), UPGRADE_FAILED);
-	u->path = state_get_dup(r, "path");
+	if (!c->heir) /* else we know where we were started from */
+		u->path = state_get_dup(r, "path");
 	(void)state_get_bytes(r, "version", &before);
 	snprintf(u->before, sizeof(u->before), "%.*s", (int)MIN(before.n, 40), before.p);
 	return ERR_OK;
@@ -246,8 +247,10 @@ enum err carry_load_warden(struct carry_in *c, const struct state_record *r)
 	struct warden *w = &c->m->warden;
 	bool same_notes = state_get_u64(r, "notes_bytes", 0) == sizeof(*w->notes);
 
-	w->pid = (pid_t)state_get_u64(r, "pid", 0);
-	w->life = state_get_fd(r, "life");
+	if (!c->heir) { /* else it is the one that gives everything away */
+		w->pid = (pid_t)state_get_u64(r, "pid", 0);
+		w->life = state_get_fd(r, "life");
+	}
 	w->balancers[0] = state_get_fd(r, "balancers_read");
 	w->balancers[1] = state_get_fd(r, "balancers_write");
 	w->notes_fd = state_get_fd(r, "notes");
@@ -258,6 +261,24 @@ enum err carry_load_warden(struct carry_in *c, const struct state_record *r)
 		fd_close(&w->notes_fd);
 	carry_get_history(r, &w->history);
 	return warden_resume(c->m);
+}
+
+static const struct state_field adoption_fields[] = {
+	STATE_FIELD(struct adoption, U32, taken),
+	STATE_FIELD(struct adoption, I32, from_pid),
+	STATE_FIELD(struct adoption, U64, taken_us),
+};
+
+void carry_save_adoption(const struct master *m, struct state_out *o)
+{
+	state_record(o, "adoption");
+	state_put(o, adoption_fields, ARRAY_LEN(adoption_fields), &m->adoption);
+}
+
+enum err carry_load_adoption(struct carry_in *c, const struct state_record *r)
+{
+	state_get(r, adoption_fields, ARRAY_LEN(adoption_fields), &c->m->adoption);
+	return ERR_OK;
 }
 
 /* ---- the admin channel -------------------------------------------------- */

@@ -11,6 +11,7 @@
 
 #include "balancer/master/activation.h"
 #include "balancer/master/admin.h"
+#include "balancer/master/adoption.h"
 #include "balancer/master/cgroup.h"
 #include "balancer/master/config_ref.h"
 #include "balancer/master/logs.h"
@@ -56,6 +57,7 @@ struct master {
 	struct list outlets;          /* struct outlet: where the workers' output goes */
 	struct signals signals;
 	struct warden warden;
+	struct adoption adoption;     /* should we be killed */
 	struct admin admin;           /* the sockets of the admin channel */
 	struct monitor_proc monitor;     /* who serves it */
 	struct shutdown stop;

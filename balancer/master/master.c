@@ -7,6 +7,7 @@
  *             events ask for is reconciled, shown in the roster, told
  *     stop    everything is closed and removed, in reverse
  *
+ *   adopt              everything is there: left by a master that was killed (adoption.h)
  *   master_take_over   the same after an exec (upgrade.c): all is there, and taken
  *   master_rehearse    as far as that can be tried beside a master that goes on
  *
@@ -137,6 +138,7 @@ static enum err make_base(struct master *m)
 	shutdown_init(m);
 	sampler_start(m);
 	cgroup_init(&m->cgroup, "");
+	adoption_init(m);
 	return ERR_OK;
 }
 
@@ -196,6 +198,8 @@ static void fill_stdio(void)
 			die(EXIT_FAILED, "cannot open /dev/null: %s", strerror(errno));
 }
 
+static enum err adopt(struct master *m);
+
 static enum err start(struct master *m)
 {
 	struct config *cfg = m->config->cfg;
@@ -212,6 +216,12 @@ static enum err start(struct master *m)
 	}
 	if (!e)
 		e = rundir_open(&m->rundir, &m->logs, cfg->name);
+	if (e == ERR_CLOSED) {
+		e = adopt(m);
+		if (e != ERR_MISSING)
+			return e;
+		e = ERR_OK; /* all of it has ended by now */
+	}
 	if (e)
 		return e;
 	m->name = m->rundir.name;
@@ -278,8 +288,8 @@ static void guard_descriptors(const struct takeover *t, const struct state_in *i
 	int fd = fcntl(t->state_fd, F_DUPFD_CLOEXEC, 3);
 	int *fds = mem_must_alloc((in->n_fds + 1) * sizeof(*fds));
 
-	if (in->n_fds)
-		memcpy(fds, in->fds, in->n_fds * sizeof(*fds));
+	for (size_t i = 0; i < in->n_fds; i++)
+		fds[i] = in->fds[i].number;
 	takeover_guard(fd, fds, in->n_fds);
 }
 
@@ -300,6 +310,80 @@ static enum err resume(struct master *m, const struct takeover *t)
 	proc_title(MASTER_TITLE "%s", m->name);
 	monitor_start(m); /* the one of before ends with its channel */
 	upgrade_resume(m, t->failed);
+	return ERR_OK;
+}
+
+/* ---- start in the place of one that was killed --------------------------- */
+
+/* What is ours: our own logs, limits and name; the rest is as the one before left it. */
+static enum err settle_in(struct master *m, const struct estate *from)
+{
+	enum err e = cannot_start(m, signals_start(m));
+
+	if (e)
+		return e;
+	/* Without these it goes on all the same: what is wrong has been logged. */
+	(void)!open_logs(m);
+	(void)!rundir_write_lock(&m->rundir, &m->logs, m->admin.now.path);
+	if (m->rundir.pid_file &&
+	    rundir_write_pid_file(&m->rundir, &m->logs, m->rundir.pid_file) == ERR_OK)
+		warden_note_anew(&m->warden, m->rundir.pid_file);
+	activation_mark_used(m);
+	activation_close_unused(m);
+	m->adoption.taken++;
+	m->adoption.from_pid = (int32_t)from->pid;
+	m->adoption.taken_us = master_now_us();
+	return ERR_OK;
+}
+
+static enum err read_estate(struct master *m, struct estate *from, struct state_in *in)
+{
+	enum err e = state_in_init_given(in, from->state_fd, from->fds, from->n_fds);
+
+	from->fds = NULL;
+	if (e) {
+		log_error("the state that the master before us left cannot be used: %s",
+			  e == ERR_RANGE ? "it is of a later version of drover" :
+			  e == ERR_SYS ? strerror(errno) : err_text(e));
+		return e;
+	}
+	m->config = config_ref_drop(m->config); /* ours follows, as a reload */
+	rundir_forget(&m->rundir);
+	return carry_load_as_heir(m, in);
+}
+
+/* Until the warden is told, everything is still its own: should we fail, it stays there for
+ * the next one. */
+static enum err adopt(struct master *m)
+{
+	struct estate from;
+	struct state_in in;
+
+	raise_limits(m);
+	enum err e = adoption_fetch(m, &from);
+	if (e)
+		return e;
+	e = read_estate(m, &from, &in);
+	if (!e) {
+		state_in_fini(&in);
+		e = settle_in(m, &from);
+	}
+	if (e)
+		_exit(EXIT_FAILED); /* what has been logged says more; nothing here is ours to end */
+	m->booting = m->logs.booting = false;
+	look_at_kernel(m->config->cfg);
+	proc_title(MASTER_TITLE "%s", m->name);
+	warden_renew(m);
+	adoption_taken(&from);
+	log_notice("drover %s, instance %s: taken over from pid %d, which was killed: %u workers, %u "
+		   "balancers", DROVER_VERSION, m->name, (int)from.pid, apps_workers(m),
+		   generations_balancers(m));
+	reload_give_up_loading(m);
+	monitor_start(m);
+	balancers_reopen(m, LOG_KIND_ERROR);
+	balancers_reopen(m, LOG_KIND_ACCESS);
+	if (reload_of_new_master(m, "the master before us was killed"))
+		log_error("no balancers of our own can be started: those of before serve on");
 	return ERR_OK;
 }
 
@@ -329,6 +413,7 @@ static void end_turn(struct master *m)
 	outlets_sweep(m);
 	free_buried(m);
 	upgrade_turn(m);
+	adoption_turn(m);
 }
 
 static void loop(struct master *m)
@@ -367,6 +452,7 @@ static void stop(struct master *m)
 	admin_fini(m);
 	upgrade_fini(m);
 	warden_stop(&m->warden);
+	adoption_fini(m);
 	cgroup_remove(&m->cgroup);
 	rundir_close(&m->rundir);
 	outlets_fini(m, LAST_OUTPUT_MS);
@@ -400,7 +486,9 @@ static struct master *new_master(struct config *cfg, const struct master_options
 	m->supervisor.fd = m->slots.fd = m->tally_fd = m->rundir.lock_fd = -1;
 	m->logs.error_fd = m->logs.access_fd = -1;
 	m->pending_logs = (struct logs_files){ -1, -1 };
-	m->warden.pidfd = m->warden.notes_fd = m->warden.life = -1;
+	m->warden.pidfd = m->warden.self = m->warden.notes_fd = -1;
+	m->warden.life = m->warden.life_read = -1;
+	m->adoption.state_fd = -1;
 	m->warden.balancers[0] = m->warden.balancers[1] = -1;
 	admin_init(&m->admin);
 	monitor_init(m);

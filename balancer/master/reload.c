@@ -204,19 +204,22 @@ void reload_now(struct master *m, const char *why)
 
 /* ---- of a new program --------------------------------------------------- */
 
-enum err reload_after_upgrade(struct master *m)
+enum err reload_of_new_master(struct master *m, const char *why)
 {
+	char text[128];
+
 	struct config_errors errors = { .text = NULL };
 	struct config *cfg = config_load(m->opt->config_file, &m->opt->overrides, &errors);
 	if (!cfg)
-		log_warn("upgrade: the configuration has errors since it was checked; the one in "
-			 "force stays");
+		log_warn("%s: the configuration has errors since it was checked; the one in force "
+			 "stays", why);
 	config_errors_fini(&errors);
 	bool edited = cfg && !config_same_sources(cfg, m->config->cfg);
 
 	if (edited)
 		rollouts_begin(&m->reloads, ++m->reload_asked, 0, master_now_us());
-	if (edited && begin(m, cfg, "upgrade: the configuration has been edited") == ERR_OK)
+	snprintf(text, sizeof(text), "%s: the configuration has been edited", why);
+	if (edited && begin(m, cfg, text) == ERR_OK)
 		return ERR_OK;
 	if (!edited)
 		config_free(cfg);
@@ -242,6 +245,7 @@ void reload_commit(struct generation *g)
 	struct master *m = g->m;
 	struct generation *before = m->serving;
 
+	upgrade_on_serving(m);
 	m->loading = NULL;
 	m->serving = g;
 	if (m->pending_config) {
@@ -268,7 +272,6 @@ void reload_commit(struct generation *g)
 	}
 	log_notice("generation %u serves, generation %u finishes its connections", g->number,
 		   before ? before->number : 0);
-	upgrade_on_serving(m);
 	if (g->keeps_workers)
 		return;
 	rollouts_supersede(&m->reloads, m->reload_in_force, master_now_us());

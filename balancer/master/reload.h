@@ -16,7 +16,7 @@ MUST_CHECK enum err reload_boot(struct master *m, struct config *cfg);
 /* After an exec: a generation of this program's balancers, and no new workers; or, when the
  * configuration has been edited meanwhile, what a reload does.  One that cannot be taken is
  * logged, and the one in force stays. */
-MUST_CHECK enum err reload_after_upgrade(struct master *m);
+MUST_CHECK enum err reload_of_new_master(struct master *m, const char *why);
 
 /* After going back: what the other program was loading. */
 void reload_give_up_loading(struct master *m);

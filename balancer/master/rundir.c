@@ -1,7 +1,9 @@
 /* The run directory; in the master, and for the clean-up in the warden.
  *
- *   /run/drover/NAME.lock         "PID\nSOCKET\n", held with flock(2); SOCKET: of the admin
- *                                 channel, by which commands find it, or an empty line
+ *   /run/drover/NAME.lock         "PID\nSOCKET\nSOCKETS\n", held with flock(2); SOCKET: of the
+ *                                 admin channel, by which commands find it, or an empty line;
+ *                                 SOCKETS: wPID, where it is that of a master before
+ *   /run/drover/NAME.adopt        while there is no master: see adoption.h
  *   /run/drover/NAME.sock         the admin socket, where the configuration names no other
  *   /run/drover/wPID/APP/N.sock   a worker's socket; the directory APP belongs to its user
  *   /run/drover/wPID/notify/N     its NOTIFY_SOCKET, which belongs to its user
@@ -74,9 +76,25 @@ static pid_t read_pid(int fd)
 	return pid > 0 && pid < INT32_MAX ? (pid_t)pid : 0;
 }
 
+/* Whether `pid` is a master that lives, of this name (NULL: of any).  A number in a file may be
+ * somebody else's by now. */
+static bool is_master(pid_t pid, const char *name)
+{
+	char path[64], line[128] = "", title[128];
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, line, sizeof(line) - 1) : -1;
+	fd_close(&fd);
+	if (n <= 0 || strncmp(line, MASTER_TITLE, strlen(MASTER_TITLE)) != 0)
+		return false;
+	snprintf(title, sizeof(title), MASTER_TITLE "%s", name ? name : "");
+	return !name || strncmp(line, title, strlen(line)) == 0; /* the room for it may be short */
+}
+
 static void complain_taken(const struct rundir *r, const struct logs *l, pid_t holder)
 {
-	if (holder > 0 && kill(holder, 0) != 0 && errno == ESRCH)
+	if (!is_master(holder, r->name))
 		logs_complain(l, "instance \"%s\" (pid %d) has ended, but its last connections are "
 			      "still being finished; try again in a few seconds", r->name,
 			      (int)holder);
@@ -85,7 +103,8 @@ static void complain_taken(const struct rundir *r, const struct logs *l, pid_t h
 			      "or give this one another name with --name", r->name, (int)holder);
 }
 
-/* One try: ERR_AGAIN when the file was removed between opening and locking. */
+/* One try: ERR_AGAIN when the file was removed between opening and locking, ERR_CLOSED when
+ * it is locked for a master that has ended. */
 static enum err try_lock(struct rundir *r, const struct logs *l)
 {
 	struct stat ours, there;
@@ -96,12 +115,15 @@ static enum err try_lock(struct rundir *r, const struct logs *l)
 		return ERR_SYS;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		if (errno == EWOULDBLOCK)
+		enum err e = ERR_EXISTS;
+		if (errno != EWOULDBLOCK)
+			logs_complain(l, "cannot lock %s: %s", r->lock_path, strerror(errno));
+		else if (is_master(read_pid(fd), r->name))
 			complain_taken(r, l, read_pid(fd));
 		else
-			logs_complain(l, "cannot lock %s: %s", r->lock_path, strerror(errno));
+			e = ERR_CLOSED;
 		fd_close(&fd);
-		return ERR_EXISTS;
+		return e;
 	}
 	if (fstat(fd, &ours) != 0 || stat(r->lock_path, &there) != 0 ||
 	    ours.st_ino != there.st_ino || ours.st_dev != there.st_dev) {
@@ -112,26 +134,56 @@ static enum err try_lock(struct rundir *r, const struct logs *l)
 	return ERR_OK;
 }
 
+pid_t rundir_owner(const struct rundir *r)
+{
+	int fd = open(r->lock_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	pid_t pid = fd >= 0 ? read_pid(fd) : 0;
+
+	fd_close(&fd);
+	return pid;
+}
+
+char *rundir_adopt_path(const struct rundir *r)
+{
+	return mem_must_printf("%s/%s.adopt", r->path, r->name);
+}
+
+/* The directory of sockets that the lock file names, or that the name of its writer gives. */
+static char *sockets_of(const struct rundir *r, pid_t pid)
+{
+	char text[1024];
+	ssize_t n = pread(r->lock_fd, text, sizeof(text) - 1, 0);
+	size_t prefix = strlen(r->path);
+
+	text[MAX(n, 0)] = '\0';
+	char *line = strchr(text, '\n');
+	line = line ? strchr(line + 1, '\n') : NULL;
+	if (line && *++line)
+		line[strcspn(line, "\n")] = '\0';
+	if (line && strncmp(line, r->path, prefix) == 0 && strncmp(line + prefix, "/w", 2) == 0 &&
+	    !strchr(line + prefix + 1, '/'))
+		return mem_must_dup(line);
+	return mem_must_printf("%s/w%d", r->path, (int)pid);
+}
+
 /* Whoever held the name before us may have died with its warden. */
 static void clean_up_after(const struct rundir *r, pid_t before)
 {
-	if (before <= 0 || before == getpid() || kill(before, 0) == 0)
+	char *adopt = rundir_adopt_path(r);
+
+	unlink(adopt);
+	mem_free(adopt);
+	if (before <= 0 || before == getpid())
 		return;
-	char *path = mem_must_printf("%s/w%d", r->path, (int)before);
+	char *path = sockets_of(r, before);
 	rundir_remove_sockets(path);
 	mem_free(path);
 }
 
-enum err rundir_open(struct rundir *r, const struct logs *l, const char *name)
+static enum err take_name(struct rundir *r, const struct logs *l)
 {
 	enum err e = ERR_AGAIN;
 
-	*r = (struct rundir){ .lock_fd = -1 };
-	r->path = find_directory(l);
-	if (!r->path)
-		return ERR_SYS;
-	r->name = mem_must_dup(name);
-	r->lock_path = mem_must_printf("%s/%s.lock", r->path, name);
 	while (e == ERR_AGAIN)
 		e = try_lock(r, l);
 	if (e)
@@ -140,9 +192,32 @@ enum err rundir_open(struct rundir *r, const struct logs *l, const char *name)
 	return rundir_write_lock(r, l, NULL);
 }
 
+enum err rundir_open(struct rundir *r, const struct logs *l, const char *name)
+{
+	*r = (struct rundir){ .lock_fd = -1 };
+	r->path = find_directory(l);
+	if (!r->path)
+		return ERR_SYS;
+	r->name = mem_must_dup(name);
+	r->lock_path = mem_must_printf("%s/%s.lock", r->path, name);
+	return take_name(r, l);
+}
+
+enum err rundir_try_again(struct rundir *r, const struct logs *l, bool last)
+{
+	enum err e = take_name(r, l);
+
+	if (e == ERR_CLOSED && last) {
+		complain_taken(r, l, rundir_owner(r));
+		return ERR_EXISTS;
+	}
+	return e;
+}
+
 enum err rundir_write_lock(struct rundir *r, const struct logs *l, const char *admin_socket)
 {
-	char *text = mem_must_printf("%d\n%s\n", (int)getpid(), admin_socket ? admin_socket : "");
+	char *text = mem_must_printf("%d\n%s\n%s\n", (int)getpid(), admin_socket ? admin_socket : "",
+				     r->sockets ? r->sockets : "");
 	size_t n = strlen(text);
 	/* In one piece: a reader never finds half of it, and a rest of before is behind it. */
 	bool ok = pwrite(r->lock_fd, text, n, 0) == (ssize_t)n && ftruncate(r->lock_fd, (off_t)n) == 0;
@@ -156,21 +231,11 @@ enum err rundir_write_lock(struct rundir *r, const struct logs *l, const char *a
 /* The master, other than us, that `path` names, and that runs; 0: there is none. */
 static pid_t live_owner(const char *path)
 {
-	char proc[64], line[64];
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	pid_t pid = fd >= 0 ? read_pid(fd) : 0;
-	ssize_t n = -1;
 
 	fd_close(&fd);
-	if (pid <= 0 || pid == getpid())
-		return 0;
-	snprintf(proc, sizeof(proc), "/proc/%d/cmdline", (int)pid);
-	fd = open(proc, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		n = read(fd, line, sizeof(line) - 1);
-	fd_close(&fd);
-	line[MAX(n, 0)] = '\0';
-	return strncmp(line, MASTER_TITLE, strlen(MASTER_TITLE)) == 0 ? pid : 0;
+	return pid > 0 && pid != getpid() && is_master(pid, NULL) ? pid : 0;
 }
 
 enum err rundir_write_pid_file(struct rundir *r, const struct logs *l, const char *path)
@@ -196,7 +261,7 @@ enum err rundir_write_pid_file(struct rundir *r, const struct logs *l, const cha
 	}
 	fd_close(&fd);
 	mem_free(fresh);
-	if (ok)
+	if (ok && path != r->pid_file) /* else of the master that was taken over from */
 		r->pid_file = mem_must_dup(path);
 	return ok ? ERR_OK : ERR_SYS;
 }
@@ -212,6 +277,12 @@ void rundir_close(struct rundir *r)
 		unlink(r->lock_path);
 		fd_close(&r->lock_fd);
 	}
+	rundir_forget(r);
+}
+
+void rundir_forget(struct rundir *r)
+{
+	fd_close(&r->lock_fd);
 	mem_free(r->path);
 	mem_free(r->name);
 	mem_free(r->lock_path);

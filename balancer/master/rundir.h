@@ -3,6 +3,7 @@
 #ifndef DROVER_MASTER_RUNDIR_H
 #define DROVER_MASTER_RUNDIR_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "common/base.h"
@@ -20,9 +21,20 @@ struct rundir {
 	char *pid_file;  /* as configured, or NULL */
 };
 
-/* Finds or makes the directory and takes the name.  On failure the reason, such
- * as the pid of the instance that has the name, has been logged. */
+/* Finds or makes the directory and takes the name.  ERR_CLOSED: the master that has it was
+ * killed, and its warden holds it; all but lock_fd is filled.  On other failures the reason,
+ * such as the pid of the instance that has the name, has been logged. */
 MUST_CHECK enum err rundir_open(struct rundir *r, const struct logs *l, const char *name);
+
+/* After ERR_CLOSED: tries once more.  `last`: the reason is logged. */
+MUST_CHECK enum err rundir_try_again(struct rundir *r, const struct logs *l, bool last);
+
+/* The pid in the lock file, without having it; 0: there is none. */
+pid_t rundir_owner(const struct rundir *r);
+
+/* PATH/NAME.adopt: the socket at which another master may take over from one that was
+ * killed (adoption.h).  The caller frees it. */
+MUST_CHECK char *rundir_adopt_path(const struct rundir *r);
 
 /* Says in the lock file where our admin socket is; NULL: there is none.  ERR_SYS, logged. */
 MUST_CHECK enum err rundir_write_lock(struct rundir *r, const struct logs *l,
@@ -37,6 +49,8 @@ MUST_CHECK enum err rundir_write_pid_file(struct rundir *r, const struct logs *l
 
 /* Removes everything that was made here and gives the name back. */
 void rundir_close(struct rundir *r);
+/* Forgets it, and leaves everything where it is. */
+void rundir_forget(struct rundir *r);
 
 /* The path of a new worker's socket, in a directory of its app that belongs to
  * `owner` (the worker's user; unset: ours) and that `balancer` may enter.

@@ -173,7 +173,10 @@ enum err snapshot_make(struct master *m, int *ret_fd)
 				 .state = state_of(m),
 				 .master_pid = getpid(),
 				 .now_us = master_now_us(),
-				 .started_us = m->started_us };
+				 .started_us = m->started_us,
+				 .adoptions = m->adoption.taken,
+				 .adopted_from = m->adoption.from_pid,
+				 .adopted_us = m->adoption.taken_us };
 	struct snapshot_view v;
 
 	write_upgrade(&m->upgrade, &head);

@@ -155,6 +155,26 @@ static enum err write_all(int fd, const char *p, size_t n)
 	return ERR_OK;
 }
 
+/* Device and inode of each, in the same order. */
+static void put_identities(struct state_out *o)
+{
+	enum { ROOM = 2 * 21 };
+	char *list = mem_alloc(o->n_fds * ROOM + 1);
+	struct stat st;
+	size_t n = 0;
+
+	o->failed |= !list;
+	for (size_t i = 0; list && i < o->n_fds; i++) {
+		if (fstat(o->fds[i], &st) != 0)
+			memset(&st, 0, sizeof(st));
+		n += (size_t)sprintf(list + n, "%s%" PRIu64 " %" PRIu64, i ? " " : "",
+				     (uint64_t)st.st_dev, (uint64_t)st.st_ino);
+	}
+	if (list)
+		state_put_bytes(o, "identities", list, n);
+	mem_free(list);
+}
+
 /* The reader learns all descriptors at once: also of records that it does not know. */
 static void put_end(struct state_out *o)
 {
@@ -169,6 +189,8 @@ static void put_end(struct state_out *o)
 	state_put_u64(o, "records", before);
 	if (list)
 		state_put_bytes(o, "descriptors", list, n);
+	if (o->identify)
+		put_identities(o);
 	append_text(o, "\n");
 	mem_free(list);
 }
@@ -316,6 +338,20 @@ static enum err read_all(struct state_in *in, int fd)
 	return ERR_OK;
 }
 
+/* Takes one number from the front of a list of them; false: it is none, or above `max`. */
+static bool take_number(struct slice *list, uint64_t max, uint64_t *ret)
+{
+	const char *blank = list->n ? memchr(list->p, ' ', list->n) : NULL;
+	size_t n = blank ? (size_t)(blank - list->p) : list->n;
+
+	if (slice_to_u64((struct slice){ list->p, n }, max, ret))
+		return false;
+	n += blank != NULL;
+	list->p += n;
+	list->n -= n;
+	return true;
+}
+
 static enum err note_descriptors(struct state_in *in, const struct state_record *end)
 {
 	struct slice list;
@@ -329,16 +365,36 @@ static enum err note_descriptors(struct state_in *in, const struct state_record 
 	if (!in->fds)
 		return ERR_NOMEM;
 	while (list.n > 0) {
-		const char *blank = memchr(list.p, ' ', list.n);
-		size_t n = blank ? (size_t)(blank - list.p) : list.n;
 		uint64_t fd;
-		if (slice_to_u64((struct slice){ list.p, n }, INT32_MAX, &fd) || fd <= 2)
+		if (!take_number(&list, INT32_MAX, &fd) || fd <= 2)
 			return ERR_SYNTAX;
 		(void)!fd_set_cloexec((int)fd, true);
-		in->fds[in->n_fds++] = (int)fd;
-		n += blank != NULL;
-		list.p += n;
-		list.n -= n;
+		in->fds[in->n_fds++] = (struct state_fd){ (int)fd, (int)fd };
+	}
+	return ERR_OK;
+}
+
+/* Closes what is not the file that the number stood for when the state was written. */
+static enum err check_given(struct state_in *in, const struct state_record *end)
+{
+	struct slice list, files;
+	uint64_t number, device, inode;
+	struct stat st;
+
+	if (!state_get_bytes(end, "descriptors", &list) ||
+	    !state_get_bytes(end, "identities", &files))
+		return ERR_SYNTAX;
+	while (list.n > 0) {
+		if (!take_number(&list, INT32_MAX, &number) ||
+		    !take_number(&files, UINT64_MAX, &device) ||
+		    !take_number(&files, UINT64_MAX, &inode))
+			return ERR_SYNTAX;
+		for (size_t i = 0; i < in->n_fds; i++) {
+			struct state_fd *f = &in->fds[i];
+			if (f->number == (int)number && f->fd >= 0 &&
+			    (fstat(f->fd, &st) != 0 || st.st_dev != device || st.st_ino != inode))
+				fd_close(&f->fd);
+		}
 	}
 	return ERR_OK;
 }
@@ -362,10 +418,28 @@ enum err state_in_init(struct state_in *in, int fd, bool dry)
 	return e;
 }
 
+enum err state_in_init_given(struct state_in *in, int fd, struct state_fd *given, size_t n_given)
+{
+	struct state_record end;
+
+	*in = (struct state_in){ .fds = given, .n_fds = n_given };
+	enum err e = read_all(in, fd);
+	if (!e)
+		e = check_form(in, &end);
+	if (!e)
+		e = check_given(in, &end);
+	if (e) {
+		int error = errno;
+		state_in_fini(in);
+		errno = error;
+	}
+	return e;
+}
+
 void state_in_fini(struct state_in *in)
 {
 	for (size_t i = 0; i < in->n_fds; i++)
-		fd_close(&in->fds[i]);
+		fd_close(&in->fds[i].fd);
 	mem_free(in->fds);
 	mem_free(in->bytes);
 	*in = (struct state_in){ .bytes = NULL };
@@ -436,10 +510,11 @@ int state_get_fd(const struct state_record *r, const char *name)
 	if (in->dry)
 		return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* can be waited for, as they can */
 	for (size_t i = 0; i < in->n_fds; i++) {
-		if (in->fds[i] != (int)fd)
+		if (in->fds[i].number != (int)fd)
 			continue;
-		in->fds[i] = -1;
-		return (int)fd;
+		int own = in->fds[i].fd;
+		in->fds[i].fd = -1;
+		return own;
 	}
 	return -1;
 }

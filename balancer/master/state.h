@@ -15,7 +15,10 @@
  * and an older drover can read it, and a new field needs no new number.
  *
  * A descriptor is written as its number, and noted: whoever execs lets the noted ones
- * through.  The reader takes those that it asks for; state_in_fini() closes the rest. */
+ * through.  The reader takes those that it asks for; state_in_fini() closes the rest.
+ * Where the reader is another process (adoption.h), it gets them under other numbers, and
+ * perhaps after the writer has closed one and opened another under its number: then the
+ * state says which files they were. */
 #ifndef DROVER_MASTER_STATE_H
 #define DROVER_MASTER_STATE_H
 
@@ -59,6 +62,7 @@ struct state_out {
 	uint32_t records;
 	int *fds;        /* the descriptors in it; borrowed */
 	size_t n_fds;
+	bool identify;   /* also say which files they are; to be set before state_finish() */
 	bool failed;     /* out of memory: nothing more is written */
 };
 
@@ -77,11 +81,17 @@ MUST_CHECK enum err state_finish(struct state_out *o, int *ret_fd);
 
 /* ---- reading ---- */
 
+/* A descriptor that came along. */
+struct state_fd {
+	int number;      /* as the state names it */
+	int fd;          /* here; -1: taken */
+};
+
 struct state_in {
 	char *bytes;
 	size_t n;
 	bool dry;        /* descriptors are not here: others stand for them */
-	int *fds;        /* those that came along; -1: taken */
+	struct state_fd *fds;
 	size_t n_fds;
 };
 
@@ -96,6 +106,12 @@ struct state_record {
  * here.  ERR_SYNTAX: it is none, or cut; ERR_RANGE: a format later than STATE_FORMAT;
  * ERR_NOMEM, ERR_SYS. */
 MUST_CHECK enum err state_in_init(struct state_in *in, int fd, bool dry);
+
+/* The same for a state of another process: `given` (taken, also on failure) are the
+ * descriptors that it has sent.  Those that are not the files that the state means are
+ * closed: they count as missing. */
+MUST_CHECK enum err state_in_init_given(struct state_in *in, int fd, struct state_fd *given,
+					size_t n_given);
 
 /* Closes the descriptors that nobody took. */
 void state_in_fini(struct state_in *in);

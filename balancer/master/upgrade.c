@@ -204,6 +204,8 @@ static void execute(struct master *m)
 	struct state_out out = { .bytes = NULL };
 	int fds[2] = { -1, open("/proc/self/exe", O_PATH | O_CLOEXEC) };
 
+	adoption_save(m);
+	warden_for_exec(m);
 	carry_save(m, &out);
 	enum err e = state_finish(&out, &fds[0]);
 	if (e) {
@@ -221,13 +223,19 @@ static void execute(struct master *m)
 	state_out_fini(&out);
 	fd_close(&fds[0]);
 	fd_close(&fds[1]);
+	warden_renew(m);
 }
 
 /* ---- the trial ---------------------------------------------------------- */
 
 void upgrade_on_serving(struct master *m)
 {
-	m->upgrade.won = upgrade_on_trial(&m->upgrade);
+	if (!upgrade_on_trial(&m->upgrade))
+		return;
+	m->upgrade.won = true;
+	/* The one of before holds by itself what it was left: a listening socket whose address goes
+	 * now would stay open there, after the last balancer has emptied its queue. */
+	warden_renew(m);
 }
 
 void upgrade_on_failure(struct master *m, const char *why)
@@ -257,7 +265,6 @@ static void win(struct master *m)
 	struct upgrade *u = &m->upgrade;
 
 	takeover_proven();
-	warden_renew(m);
 	u->phase = UPGRADE_NONE;
 	u->outcome = UPGRADE_DONE;
 	u->won = false;
@@ -314,7 +321,7 @@ void upgrade_turn(struct master *m)
 
 static void start_generation(struct master *m)
 {
-	if (reload_after_upgrade(m))
+	if (reload_of_new_master(m, "upgrade"))
 		upgrade_on_failure(m, "its balancers cannot be started");
 }
 
@@ -326,6 +333,7 @@ void upgrade_resume(struct master *m, const char *failed)
 		u->verdict[0] = '\0';
 		fail(m, "%s has failed: %s", u->path ? u->path : "the new program", failed);
 		reload_give_up_loading(m);
+		warden_renew(m);
 		return;
 	}
 	u->phase = UPGRADE_TRIAL;

@@ -1,14 +1,18 @@
 /* The warden's life, in its own process.
  *
- *   sleep until the life pipe speaks
- *     a byte       the master has ended as it should: go
- *     end of file  it has not:
- *       wait for the balancers (they see their channel's end and drain)
+ *   sleep until the life pipe speaks, or the master ends
+ *     a byte           the master has ended as it should, or another warden is there: go
+ *     the master ends  unannounced:
+ *       keep everything as it is, for another master to take over     (adopt_offer.c)
+ *       close our ends of all; wait for the balancers (they see their channel's end, and drain)
  *       SIGTERM to the workers, by pid and start time; after 10 s SIGKILL
  *       remove files and sockets
  *
  * It has its own session, so that what ends the master's process group leaves
  * it alive, and it holds the lock of the instance's name until it is done.
+ *
+ * Invariant: as long as the master lives, nothing is opened or closed here: the table of
+ * descriptors is the master's too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "balancer/master/adoption.h"
 #include "balancer/master/core.h"
 #include "balancer/master/warden.h"
 #include "common/clock.h"
@@ -35,8 +40,8 @@ struct prey {
 
 static void set_signals(void)
 {
-	static const int deaf_to[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2,
-				       SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP };
+	static const int deaf_to[] = { SIGHUP,  SIGINT,  SIGTERM, SIGQUIT, SIGUSR1,
+				       SIGUSR2, SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP };
 	sigset_t none;
 
 	for (size_t i = 0; i < ARRAY_LEN(deaf_to); i++)
@@ -45,15 +50,17 @@ static void set_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static bool said_goodbye(int life_fd)
+/* Sleeps.  True: the master has ended, and it is for us to see to what it leaves. */
+static bool master_has_died(const struct warden *w)
 {
-	char byte;
-	ssize_t n;
+	struct pollfd p[] = { { .fd = w->life_read, .events = POLLIN },
+			      { .fd = w->self, .events = POLLIN } };
+	int n;
 
 	do
-		n = read(life_fd, &byte, 1);
+		n = poll(p, ARRAY_LEN(p), -1);
 	while (n < 0 && errno == EINTR);
-	return n != 0;
+	return n > 0 && !(p[0].revents & POLLIN) && atomic_load(&w->notes->heir) == w->number;
 }
 
 /* Whether no balancer holds the pipe any more.  None has reason to write into it, but
@@ -100,14 +107,14 @@ static bool wait_for_end(int fd, uint64_t ms)
 	return false;
 }
 
-/* Those that did not drain in time; the notes name them, the group confirms. */
+/* Those that did not drain in time, if they still are who the notes say. */
 static void kill_balancers(const struct warden_notes *notes)
 {
 	for (uint32_t i = 0; i < TALLY_ROWS; i++) {
 		pid_t pid = atomic_load(&notes->balancers[i]);
-		if (pid > 0 && getpgid(pid) == notes->group) {
-			log_error("balancer (pid %d) has not drained in time: killing it",
-				  (int)pid);
+		uint64_t start = atomic_load(&notes->balancer_starts[i]);
+		if (pid > 0 && start && proc_start_ticks(pid) == start) {
+			log_error("balancer (pid %d) has not drained in time: killing it", (int)pid);
 			kill(pid, SIGKILL);
 		}
 	}
@@ -177,20 +184,32 @@ static void remove_files(struct master *m)
 	unlink(m->rundir.lock_path);
 }
 
-void warden_main(struct master *m, int life_fd)
+/* For what follows nothing is needed but these; the balancers see that the rest is gone. */
+static void let_go(const struct master *m)
+{
+	int keep[] = { m->warden.balancers[0], m->rundir.lock_fd, log_fd() };
+
+	fd_close_all_but(keep, ARRAY_LEN(keep));
+}
+
+void warden_main(struct master *m, bool shares)
 {
 	struct warden *w = &m->warden;
-	int keep[] = { life_fd, w->balancers[0], m->rundir.lock_fd, log_fd() };
 
 	set_signals();
 	setsid();
 	log_ident("warden");
 	proc_title("drover: warden of %s", m->name);
-	fd_close_all_but(keep, ARRAY_LEN(keep));
-	if (said_goodbye(life_fd))
+	if (!shares)
+		adoption_keep_only(m);
+	if (!master_has_died(w))
+		_exit(EXIT_DRAINED);
+	log_to_fd(atomic_load(&w->notes->log_fd));
+	if (adoption_offer(m))
 		_exit(EXIT_DRAINED);
 	log_error("the master has ended unexpectedly: waiting for the balancers to drain, then "
 		  "stopping the workers");
+	let_go(m);
 	if (!wait_for_end(w->balancers[0], w->notes->wait_ms))
 		kill_balancers(w->notes);
 	stop_workers(m);

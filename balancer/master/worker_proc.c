@@ -93,7 +93,7 @@ static double seconds_since(uint64_t us)
 
 static void signal_group(const struct worker *w, int signo)
 {
-	if (w->pid && kill(-w->pid, signo) != 0 && errno != ESRCH)
+	if (w->pid && !w->group_gone && kill(-w->pid, signo) != 0 && errno != ESRCH)
 		log_error("cannot signal %s: %s", w->name, strerror(errno));
 }
 
@@ -481,7 +481,7 @@ static void leave(struct worker *w)
 
 static bool group_lives(const struct worker *w)
 {
-	return w->pid && kill(-w->pid, 0) == 0;
+	return w->pid && !w->group_gone && kill(-w->pid, 0) == 0;
 }
 
 static void check_left(struct worker *w)
@@ -560,7 +560,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	notify_drain(&w->notify); /* before it is reaped: its last words know their group */
-	if (waitid(P_PID, (id_t)w->pid, &si, WEXITED | WNOHANG) != 0 || si.si_pid == 0)
+	if (!proc_reap(w->pid, w->pidfd, &si))
 		return;
 	event_del(&w->ev_ended);
 	fd_close(&w->pidfd);
@@ -571,6 +571,16 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	output_drain(&w->output);
 	worker_event(w, WE_EXIT);
 	master_reap_strangers(w->app->m);
+}
+
+void worker_lost(struct worker *w)
+{
+	if (w->phase >= WS_LEAVING)
+		return;
+	snprintf(w->exit_text, sizeof(w->exit_text), "while there was no master");
+	w->was_told = true; /* nobody knows why: it speaks against no release */
+	output_drain(&w->output);
+	worker_event(w, WE_EXIT);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

@@ -83,6 +83,7 @@ struct worker {
 	char exit_text[64];
 	bool was_told;            /* ended by somebody's signal: its output explains nothing */
 	bool was_clean;           /* ended with status 0 */
+	bool group_gone;          /* its pid is somebody else's by now: nothing of its group is left */
 };
 
 /* Starts instance `instance` of `r` (held while it lives) as a member of `app`.
@@ -138,5 +139,7 @@ void worker_enter_roster(struct worker *w);
 struct worker *worker_new(struct app *app, struct release *r, uint32_t instance);
 /* It is as it was: what its phase waits for is waited for again. */
 void worker_resume(struct worker *w);
+/* It has ended while there was no master to see it. */
+void worker_lost(struct worker *w);
 
 #endif

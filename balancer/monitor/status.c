@@ -300,6 +300,20 @@ static json_t *upgrade_json(const struct snapshot *head)
 	return o;
 }
 
+/* null: the master is the one that was started. */
+static json_t *adopted_json(const struct snapshot *head)
+{
+	json_t *o;
+
+	if (head->adoptions == 0)
+		return json_null();
+	o = json_object();
+	put(o, "times", json_integer(head->adoptions));
+	put(o, "from_pid", json_integer(head->adopted_from));
+	put(o, "age_s", json_real(seconds(head->adopted_us, head->now_us)));
+	return o;
+}
+
 json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage *h, bool lines)
 {
 	json_t *o = json_object(), *apps = json_array();
@@ -323,5 +337,6 @@ json_t *status_json(const struct snapshot_view *v, const struct monitor_heritage
 	put(o, "refusals", json_pack("{s:o, s:o}", "clients", refusals_json(h->tally, TALLY_CLIENTS),
 				     "workers", refusals_json(h->tally, TALLY_WORKERS)));
 	put(o, "upgrade", upgrade_json(v->head));
+	put(o, "adopted", adopted_json(v->head));
 	return o;
 }

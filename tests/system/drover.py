@@ -79,6 +79,7 @@ class Drover:
 		self.n_balancers = 1         # that the config asks for, as far as it says so
 		self.baseline = {}
 		self.seen = {}               # pid: start time, of every child met
+		self.adopted = {}            # the same, of those whose parent was killed
 		self.ended = False
 
 	# Configuration
@@ -200,7 +201,8 @@ class Drover:
 		return self.process.pid
 
 	def children(self):
-		found = procs.children(self.pid)
+		adopted = [p for p, start in self.adopted.items() if (s := procs.stat(p)) and s.start == start and s.state not in 'ZX']
+		found = procs.children(self.pid) + adopted
 		for pid in found:
 			if s := procs.stat(pid):
 				self.seen[pid] = s.start
@@ -258,6 +260,22 @@ class Drover:
 			now = {w.pid for w in self.workers()}
 			return len(now) == instances and not now & pids
 		self.wait(replaced, lambda: f'workers were {old}, are {self.workers()}')
+
+	def kill_master(self):
+		"""As nobody can be prepared for; what it leaves belongs to the next one that starts."""
+		self.adopted = {p: procs.stat(p).start for p in self.children()}
+		self.signal(SIGKILL)
+		self.process.wait()
+		self.same_balancers = False
+
+	def start_heir(self, **launch):
+		"""A plain start, which takes over what a killed master has left; waits until it has balancers of its own."""
+		n = self.log().count('taken over from pid')
+		self.launch(**launch)
+		self.wait(lambda: self.log().count('taken over from pid') > n, lambda: f'it takes over:\n{self.log()}')
+		own = lambda: [p for p in procs.children(self.pid) if procs.command_line(p).startswith('drover: balancer')]
+		self.wait(lambda: len(own()) >= self.n_balancers and set(self.balancers()) <= set(own()), 'its balancers serve alone')
+		self.settle()
 
 	def kill_balancer(self, pid):
 		self.same_balancers = False

@@ -289,7 +289,7 @@ def test_balancer_crash_loop_does_not_spin(drover):
 
 @pytest.mark.parametrize('balancers', [1, 2])
 def test_death_of_the_master_orphans_nothing(drover, balancers):
-	drover.start(drover.config(balancers=balancers, shutdown={'soft': '500ms', 'hard': '1s'}))
+	drover.start(drover.config(adopt='0s', balancers=balancers, shutdown={'soft': '500ms', 'hard': '1s'}))
 	busy = drover.connect()
 	busy.request(target='/slow?ms=300')
 	time.sleep(0.1)
@@ -303,7 +303,7 @@ def test_death_of_the_master_orphans_nothing(drover, balancers):
 
 
 def test_death_of_the_master_with_a_stubborn_connection(drover):
-	drover.start(drover.config(shutdown={'soft': '300ms', 'hard': '600ms'}))
+	drover.start(drover.config(adopt='0s', shutdown={'soft': '300ms', 'hard': '600ms'}))
 	busy = drover.connect()
 	busy.request(target='/hang')
 	time.sleep(0.1)
@@ -316,7 +316,7 @@ def test_death_of_the_master_with_a_stubborn_connection(drover):
 
 def test_start_after_the_death_of_a_master(drover):
 	"""What a killed one left behind does not stand in the way of its successor."""
-	config = drover.config(shutdown={'soft': '200ms', 'hard': '500ms'})
+	config = drover.config(adopt='0s', shutdown={'soft': '200ms', 'hard': '500ms'})
 	drover.start(config)
 	drover.signal(signal.SIGKILL)
 	drover.process.wait()

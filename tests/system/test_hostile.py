@@ -114,7 +114,7 @@ def test_lies_in_its_row(taken_over):
 
 def test_nobody_else_is_killed(taken_over):
 	"""The warden ends balancers that hang, by pid.  A pid that a balancer wrote does not count."""
-	drover = taken_over.start_taken_over('own-row', shutdown={'soft': '200ms', 'hard': '400ms'}, wrapper=[
+	drover = taken_over.start_taken_over('own-row', adopt='0s', shutdown={'soft': '200ms', 'hard': '400ms'}, wrapper=[
 		'/bin/sh', '-c', 'sleep 60 & export BYSTANDER=$!; exec "$@"', 'sh'])
 	bystander = next(p for p in procs.children(drover.pid) if procs.command_line(p) == 'sleep 60')
 	until_it_acts(drover, lambda: 'hostile: own-row is done' in drover.log(), 'it has lied')
@@ -132,7 +132,7 @@ def test_nobody_else_is_killed(taken_over):
 
 def test_warden_is_not_deceived(taken_over):
 	"""A byte in its pipe is not the end of all balancers: requests in flight are finished first."""
-	drover = taken_over.start_taken_over('warden-pipe')
+	drover = taken_over.start_taken_over('warden-pipe', adopt='0s')
 	until_it_acts(drover, lambda: 'hostile: warden-pipe is done' in drover.log(), 'it has written')
 	busy = drover.connect()
 	busy.request(target='/slow?ms=1500')

@@ -72,7 +72,8 @@ def test_stale_socket_is_taken_over(drover):
 
 def test_start_after_a_killed_master(drover):
 	path = drover.path('http.sock')
-	config = drover.config(listen=[f'unix:{path}', f'127.0.0.1:{drover.port}'], shutdown={'soft': '200ms', 'hard': '400ms'})
+	config = drover.config(listen=[f'unix:{path}', f'127.0.0.1:{drover.port}'], adopt='0s',
+			       shutdown={'soft': '200ms', 'hard': '400ms'})
 	drover.start(config)
 	drover.signal(signal.SIGKILL)
 	drover.process.wait()

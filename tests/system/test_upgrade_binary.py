@@ -233,15 +233,16 @@ def test_ten_upgrades_lose_no_request(drover, bind):
 	assert identity(drover) == workers
 
 
-def test_the_warden_still_watches(running):
-	upgrade(running)
-	running.wait(lambda: len(running.wardens()) == 1, 'one warden')
-	left = running.workers() + running.balancers()
-	os.kill(running.pid, SIGKILL)
-	running.process.wait()
+def test_the_warden_still_watches(drover):
+	drover.start(drover.config(adopt='0s'))
+	upgrade(drover)
+	drover.wait(lambda: len(drover.wardens()) == 1, 'one warden')
+	left = drover.workers() + drover.balancers()
+	os.kill(drover.pid, SIGKILL)
+	drover.process.wait()
 	assert left
-	procs.wait_until(lambda: not running.left(), 20, lambda: f'all is stopped: {running.left()}')
-	running.check_ended()
+	procs.wait_until(lambda: not drover.left(), 20, lambda: f'all is stopped: {drover.left()}')
+	drover.check_ended()
 
 
 def test_the_service_manager_hears_no_change(drover):

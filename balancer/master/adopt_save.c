@@ -1,0 +1,131 @@
+/* Writing down what another master would need; in the master, at the end of its turns.
+ *
+ * Nobody has to mark what has changed: the state is written and compared with the one
+ * before.  That takes some 30 us for a handful of workers and a millisecond for a thousand;
+ * where it takes longer it is done less often, so that it never costs more than a twentieth
+ * of the master's time.  Only what the roster shows (a worker that came, went or changed) is
+ * written at once, since a process that the state does not name cannot be taken over.
+ *
+ * Descriptors may be closed, and their numbers used again, between this and our end: the
+ * state says which files they are (state.h), and the one who takes over compares. */
+#include "balancer/master/adoption.h"
+
+#include <string.h>
+
+#include "balancer/master/carry.h"
+#include "balancer/master/core.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define SHARE 20 /* of our time: one in so many, at the most */
+
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg; /* the end of this turn does it */
+}
+
+void adoption_init(struct master *m)
+{
+	m->adoption.state_fd = -1;
+	master_event(m, &m->adoption.ev_due, -1, EV_TIMEOUT, on_due, m);
+}
+
+static void withdraw(struct master *m)
+{
+	struct adoption *a = &m->adoption;
+
+	if (m->warden.notes)
+		atomic_store(&m->warden.notes->state_fd, -1);
+	fd_close(&a->state_fd);
+	mem_free(a->bytes);
+	a->bytes = NULL;
+	a->n = 0;
+}
+
+void adoption_fini(struct master *m)
+{
+	withdraw(m);
+	if (m->base)
+		event_del(&m->adoption.ev_due);
+}
+
+uint64_t adoption_time_ms(const struct config *cfg)
+{
+	/* "run-PID" is a name that nobody else will ever ask for. */
+	return cfg->file || cfg->over.name ? cfg->adopt_ms : 0;
+}
+
+/* Puts it in the place of the one before. */
+static void publish(struct master *m, struct state_out *out)
+{
+	struct adoption *a = &m->adoption;
+	size_t n = out->n; /* without its end, where numbers change that mean nothing */
+	int fd, before = a->state_fd;
+
+	out->identify = true;
+	enum err e = state_finish(out, &fd);
+	if (e) {
+		log_warn("cannot write down what another master would need: %s", err_text(e));
+		return;
+	}
+	atomic_store(&m->warden.notes->state_fd, fd);
+	a->state_fd = fd;
+	fd_close(&before);
+	mem_free(a->bytes);
+	a->bytes = out->bytes;
+	a->n = n;
+	out->bytes = NULL;
+}
+
+static void save(struct master *m)
+{
+	struct adoption *a = &m->adoption;
+	struct state_out out = { .bytes = NULL };
+
+	a->version = slots_version(&m->slots);
+	carry_save_for_heir(m, &out);
+	if (!a->bytes || out.failed || out.n != a->n || memcmp(out.bytes, a->bytes, a->n) != 0)
+		publish(m, &out);
+	state_out_fini(&out);
+}
+
+/* Until it serves, and once it is to end, drover ends as a whole.  During the trial of an
+ * upgrade the state of the program before holds. */
+static bool may_be_adopted(const struct master *m)
+{
+	return adoption_time_ms(m->config->cfg) > 0 && !m->booting && m->serving &&
+	       !shutdown_begun(&m->stop);
+}
+
+void adoption_save(struct master *m)
+{
+	if (m->warden.notes && may_be_adopted(m))
+		save(m);
+}
+
+void adoption_turn(struct master *m)
+{
+	struct adoption *a = &m->adoption;
+	struct warden_notes *notes = m->warden.notes;
+
+	if (!notes || upgrade_on_trial(&m->upgrade))
+		return;
+	atomic_store(&notes->log_fd, log_fd());
+	notes->adopt_ms = adoption_time_ms(m->config->cfg);
+	if (!may_be_adopted(m)) {
+		withdraw(m);
+		return;
+	}
+	uint64_t before = master_now_us();
+	if (a->bytes && before < a->not_before_us && a->version == slots_version(&m->slots)) {
+		if (!event_pending(&a->ev_due, EV_TIMEOUT, NULL))
+			master_timer(&a->ev_due, (a->not_before_us - before) / 1000 + 1);
+		return;
+	}
+	save(m);
+	uint64_t after = master_now_us();
+	a->not_before_us = after + (after - before) * SHARE;
+}

@@ -1,0 +1,113 @@
+/* Taking over from a master that was killed: the state is of the end of its last turn, and
+ * the world has gone on since.  In the master, called by carry.c. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "balancer/master/app.h"
+#include "balancer/master/balancer_proc.h"
+#include "balancer/master/carry_parts.h"
+#include "balancer/master/generation.h"
+#include "balancer/master/worker_proc.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/proc.h"
+
+bool carry_find(pid_t pid, uint64_t start_ticks, int *ret_pidfd)
+{
+	int fd;
+
+	if (pid <= 1 || start_ticks == 0 || fd_of_pid(pid, &fd))
+		return false;
+	/* In this order: the descriptor is of the process whose start time is read. */
+	if (proc_start_ticks(pid) != start_ticks) {
+		fd_close(&fd);
+		return false;
+	}
+	*ret_pidfd = fd;
+	return true;
+}
+
+/* ---- what the state does not know --------------------------------------- */
+
+static bool has_worker(const struct master *m, uint32_t slot)
+{
+	list_each (it, &m->apps)
+		list_each (at, &list_entry(it, struct app, link)->workers)
+			if (list_entry(at, struct worker, link)->slot == slot)
+				return true;
+	return false;
+}
+
+/* A worker that was spawned in the last moment: it has never had a request, and nobody holds
+ * the ends of its pipes.  Its instance gets another. */
+static void end_strays(struct master *m)
+{
+	struct roster *d = m->slots.draft;
+
+	for (uint32_t i = 0; i < MIN(d->n_slots, ROSTER_SLOTS); i++) {
+		const struct roster_slot *s = &d->slots[i];
+		int pidfd;
+		m->slots.next_epoch = MAX(m->slots.next_epoch, s->epoch + 1);
+		if (s->state == WORKER_EMPTY || has_worker(m, i))
+			continue;
+		if (carry_find(s->pid, s->start_ticks, &pidfd)) {
+			log_notice("ending a worker (pid %d) that had just been started",
+				   (int)s->pid);
+			kill(-s->pid, SIGKILL);
+			fd_close(&pidfd);
+		}
+		slots_release(&m->slots, i);
+	}
+}
+
+static bool has_balancer(const struct master *m, uint32_t row)
+{
+	list_each (it, &m->generations)
+		list_each (at, &list_entry(it, struct generation, link)->balancers) {
+			const struct balancer *b = list_entry(at, struct balancer, link);
+			if (b->pid && !b->foreign && b->row == row)
+				return true;
+		}
+	return false;
+}
+
+/* Of balancers that were forked in the last moment: their channel has closed, and they end. */
+static void retire_rows(struct master *m)
+{
+	for (uint32_t i = 0; i < TALLY_ROWS; i++)
+		if (!has_balancer(m, i))
+			tally_retire(m->tally, i);
+}
+
+/* ---- what has happened since -------------------------------------------- */
+
+static void tell_of_lost(struct master *m)
+{
+	list_each (it, &m->apps)
+		list_each_safe (at, &list_entry(it, struct app, link)->workers) {
+			struct worker *w = list_entry(at, struct worker, link);
+			if (w->pid && w->pidfd < 0)
+				worker_lost(w);
+		}
+}
+
+/* A reload whose generation was not ready is lost: its balancers end, its file is read anew. */
+static void end_reload(struct master *m)
+{
+	const struct rollout *last = rollouts_latest(&m->reloads);
+
+	if (last->state == ROLLOUT_RUNNING && last->number > m->reload_in_force && !m->reload_wanted)
+		rollouts_fail(&m->reloads, last->number, master_now_us(), 0,
+			      "the master was killed meanwhile", NULL);
+}
+
+void carry_settle(struct master *m)
+{
+	end_strays(m);
+	retire_rows(m);
+	end_reload(m);
+	m->told_version = 0; /* what balancers were told last, nobody knows */
+	tell_of_lost(m);
+}
