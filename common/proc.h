@@ -45,6 +45,10 @@ struct proc_spec {
 	int nice;                           /* 0: the caller's */
 	const cpu_set_t *cpus;              /* NULL: the caller's */
 	int cgroup_fd;                      /* of a cgroup.procs, above 2; 0: the caller's group */
+	/* NULL, or called when the process is there and before it executes anything: it is written
+	 * down somewhere.  Should the caller die meanwhile, it executes nothing, and ends. */
+	void (*on_forked)(void *arg, pid_t pid);
+	void *arg;
 };
 
 /* What failed before exec, for the message "cannot <stage>: strerror(error)". */

@@ -4,10 +4,10 @@
  *   parent                            child
  *   block all signals
  *   fork ───────────────────────────► own process group
- *   pidfd                             default dispositions
+ *   pidfd, spec->on_forked            default dispositions
  *                                     control group, limits, nice, processors
- *   wait on the report pipe           stdin, stdout, stderr; nothing else
- *        │                            user, directory
+ *   a byte on the go pipe             stdin, stdout, stderr; nothing else
+ *   wait on the report pipe           user, directory; wait for the byte, and end without it
  *        │◄── end of file ─────────── exec            (the pipe is close-on-exec)
  *        │◄── stage and errno ─────── or what failed, then _exit
  *
@@ -185,10 +185,23 @@ static void limit_ourselves(const struct proc_spec *spec, int cgroup_fd, int rep
 		report_and_exit(report_fd, STAGE_CPUS);
 }
 
-NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
+/* The caller has written us down, or has died: then nobody would ever find us. */
+static void await_go(int go_fd)
 {
-	const int keep[5] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, report_fd,
-			      spec->cgroup_fd > 0 ? spec->cgroup_fd : -1 };
+	char byte;
+	ssize_t n;
+
+	do
+		n = read(go_fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(127);
+}
+
+NORETURN static void run_child(const struct proc_spec *spec, int report_fd, int go_fd)
+{
+	const int keep[6] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, report_fd,
+			      spec->cgroup_fd > 0 ? spec->cgroup_fd : -1, go_fd };
 
 	setpgid(0, 0);
 	reset_signals();
@@ -199,11 +212,13 @@ NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
 	if (report_above < 0)
 		report_and_exit(report_fd, STAGE_STDIO);
 	report_fd = report_above;
+	go_fd = above_stdio(go_fd);
 	if (!place_stdio(keep))
 		report_and_exit(report_fd, STAGE_STDIO);
 	int cgroup_fd = above_stdio(keep[4]);
 	limit_ourselves(spec, cgroup_fd, report_fd);
-	fd_close_all_but(&report_fd, 1);
+	const int last[2] = { report_fd, go_fd };
+	fd_close_all_but(last, ARRAY_LEN(last));
 	if (proc_become(&spec->user))
 		report_and_exit(report_fd, STAGE_USER);
 	/* What a service manager gave us for low ports is not for the application. */
@@ -212,6 +227,8 @@ NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
 	 * later, in the application. */
 	if (spec->directory && chdir(spec->directory) != 0)
 		report_and_exit(report_fd, STAGE_DIRECTORY);
+	if (go_fd >= 0)
+		await_go(go_fd);
 	exec_search(spec->argv, spec->env);
 	report_and_exit(report_fd, STAGE_EXEC);
 }
@@ -220,7 +237,7 @@ NORETURN static void run_child(const struct proc_spec *spec, int report_fd)
 
 /* Forks with all signals blocked, so that no handler of ours runs in the child
  * before it has put them back. */
-static pid_t fork_quietly(const struct proc_spec *spec, int report_fd)
+static pid_t fork_quietly(const struct proc_spec *spec, int report_fd, int go_fd)
 {
 	sigset_t all, old;
 
@@ -228,7 +245,7 @@ static pid_t fork_quietly(const struct proc_spec *spec, int report_fd)
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid_t pid = fork();
 	if (pid == 0)
-		run_child(spec, report_fd);
+		run_child(spec, report_fd, go_fd);
 	int error = errno;
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	errno = error;
@@ -263,24 +280,33 @@ enum err proc_spawn(const struct proc_spec *spec, pid_t *ret_pid, int *ret_pidfd
 		    struct proc_failure *ret_failure)
 {
 	struct report report;
-	int pipe_fds[2], pidfd;
+	int pipe_fds[2], go[2] = { -1, -1 }, pidfd;
 
 	if (pipe2(pipe_fds, O_CLOEXEC) != 0)
 		return fail(ret_failure, STAGE_FORK, errno);
-	pid_t pid = fork_quietly(spec, pipe_fds[1]);
+	bool ready = !spec->on_forked || pipe2(go, O_CLOEXEC) == 0;
+	pid_t pid = ready ? fork_quietly(spec, pipe_fds[1], go[0]) : -1;
 	int fork_error = errno;
 	fd_close(&pipe_fds[1]);
+	fd_close(&go[0]);
 	if (pid < 0) {
 		fd_close(&pipe_fds[0]);
+		fd_close(&go[1]);
 		return fail(ret_failure, STAGE_FORK, fork_error);
 	}
 	setpgid(pid, pid); /* here too: the group must stand before we signal it */
 	if (fd_of_pid(pid, &pidfd)) {
 		int error = errno;
 		fd_close(&pipe_fds[0]);
+		fd_close(&go[1]);
 		kill(pid, SIGKILL);
 		reap(pid);
 		return fail(ret_failure, STAGE_FORK, error);
+	}
+	if (spec->on_forked) {
+		spec->on_forked(spec->arg, pid);
+		(void)!write(go[1], "", 1); /* it has died, or reads it */
+		fd_close(&go[1]);
 	}
 	bool running = await_exec(pipe_fds[0], &report);
 	fd_close(&pipe_fds[0]);

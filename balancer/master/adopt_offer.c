@@ -132,23 +132,6 @@ static size_t count(struct offer *o, const char *kind)
 	return n;
 }
 
-static void find_orphans(struct offer *o)
-{
-	struct state_record r;
-
-	o->orphans = mem_must_alloc((count(o, "worker") + 1) * sizeof(*o->orphans));
-	for (size_t at = 0; state_next(&o->state, &at, "worker", &r);) {
-		struct orphan *w = &o->orphans[o->n_orphans];
-		*w = (struct orphan){ .pid = (pid_t)state_get_u64(&r, "pid", 0),
-				      .slot = (uint32_t)state_get_u64(&r, "slot", ROSTER_SLOTS),
-				      .notify = open_fd(o, &r, "notify"),
-				      .out = { open_fd(o, &r, "stdout"), open_fd(o, &r, "stderr") } };
-		if (w->slot < ROSTER_SLOTS &&
-		    carry_find(w->pid, state_get_u64(&r, "start_ticks", 0), &w->pidfd))
-			o->n_orphans++;
-	}
-}
-
 static void find_channels(struct offer *o)
 {
 	struct state_record r;
@@ -225,7 +208,7 @@ static void note_end(const struct offer *o, const struct orphan *w)
 	struct roster *r = o->m->slots.shared;
 	struct roster_slot *s = &r->slots[w->slot];
 
-	if (s->pid != w->pid)
+	if (s->pid != w->pid || s->state == WORKER_DOWN || s->state == WORKER_EMPTY)
 		return;
 	roster_begin(r);
 	s->state = WORKER_DOWN;
@@ -234,6 +217,26 @@ static void note_end(const struct offer *o, const struct orphan *w)
 			r->apps[i].coming = 1;
 	roster_end(r);
 	log_warn("worker (pid %d) has ended, and there is no master to replace it", (int)w->pid);
+}
+
+static void find_orphans(struct offer *o)
+{
+	struct state_record r;
+
+	o->orphans = mem_must_alloc((count(o, "worker") + 1) * sizeof(*o->orphans));
+	for (size_t at = 0; state_next(&o->state, &at, "worker", &r);) {
+		struct orphan *w = &o->orphans[o->n_orphans];
+		*w = (struct orphan){ .pid = (pid_t)state_get_u64(&r, "pid", 0),
+				      .slot = (uint32_t)state_get_u64(&r, "slot", ROSTER_SLOTS),
+				      .notify = open_fd(o, &r, "notify"),
+				      .out = { open_fd(o, &r, "stdout"), open_fd(o, &r, "stderr") } };
+		if (w->slot >= ROSTER_SLOTS || w->pid == 0)
+			continue;
+		if (carry_find(w->pid, state_get_u64(&r, "start_ticks", 0), &w->pidfd))
+			o->n_orphans++;
+		else
+			note_end(o, w);
+	}
 }
 
 static void look_at_orphans(struct offer *o)
@@ -370,6 +373,7 @@ static void begin(struct offer *o, uint64_t ms)
 		roster_end(r);
 	find_orphans(o);
 	find_channels(o);
+	tell_balancers(o);
 	o->polls = mem_must_alloc((o->n_orphans + 1) * sizeof(*o->polls));
 	o->until_us = now_us() + ms * 1000;
 	signal(SIGTERM, on_told);

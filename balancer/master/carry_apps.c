@@ -485,7 +485,15 @@ static void find_again(struct worker *w, uint64_t start_ticks)
 {
 	if (w->pid && !carry_find(w->pid, start_ticks, &w->pidfd))
 		/* A number is given to another process only when nothing of its group is left. */
-		w->group_gone = proc_start_ticks(w->pid) != 0;
+		w->group_gone = proc_start_ticks(w->pid) != 0 && proc_start_ticks(w->pid) != start_ticks;
+	const struct roster_slot *row = &w->app->m->slots.draft->slots[w->slot];
+	if (w->phase != WS_UP || row->pid != w->pid ||
+	    (row->state != WORKER_DRAINING && row->state != WORKER_STOPPING))
+		return;
+	/* It was taken out in the last moment, and may have been asked to stop. */
+	w->phase = WS_DRAINING;
+	w->drain_us = master_now_us();
+	w->deadline_us = w->drain_us + w->release->conf->stop_drain_ms * 1000;
 }
 
 enum err carry_load_worker(struct carry_in *c, const struct state_record *r)

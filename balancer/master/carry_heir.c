@@ -1,6 +1,7 @@
 /* Taking over from a master that was killed: the state is of the end of its last turn, and
  * the world has gone on since.  In the master, called by carry.c. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,8 +21,9 @@ bool carry_find(pid_t pid, uint64_t start_ticks, int *ret_pidfd)
 
 	if (pid <= 1 || start_ticks == 0 || fd_of_pid(pid, &fd))
 		return false;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	/* In this order: the descriptor is of the process whose start time is read. */
-	if (proc_start_ticks(pid) != start_ticks) {
+	if (proc_start_ticks(pid) != start_ticks || poll(&p, 1, 0) != 0) {
 		fd_close(&fd);
 		return false;
 	}
@@ -103,8 +105,19 @@ static void end_reload(struct master *m)
 			      "the master was killed meanwhile", NULL);
 }
 
+/* The reload had come into force, and the balancers of before were just being told. */
+static void drain_old(struct master *m)
+{
+	list_each(it, &m->generations) {
+		struct generation *g = list_entry(it, struct generation, link);
+		if (g != m->serving && g->state == GENERATION_SERVING)
+			generation_drain(g, DRAIN_RELOAD);
+	}
+}
+
 void carry_settle(struct master *m)
 {
+	drain_old(m);
 	end_strays(m);
 	retire_rows(m);
 	end_reload(m);

@@ -55,7 +55,7 @@ carry_save_f carry_save_instances, carry_save_rollouts, carry_save_writers, carr
 carry_load_f carry_load_instance, carry_load_rollout, carry_load_writer, carry_load_line;
 
 /* carry_heir.c: of a master that was killed.  Whether `pid` is still the process that was
- * meant: then *ret_pidfd is one of it. */
+ * meant, and lives: then *ret_pidfd is one of it. */
 bool carry_find(pid_t pid, uint64_t start_ticks, int *ret_pidfd);
 /* Everything is read: what does not agree with it is put in order. */
 void carry_settle(struct master *m);

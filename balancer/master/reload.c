@@ -262,6 +262,13 @@ void reload_commit(struct generation *g)
 	generation_serve(g);
 	warden_set_wait(&m->warden, m->config->cfg);
 	listeners_commit(m);
+	if (!m->booting && !g->keeps_workers) {
+		rollouts_supersede(&m->reloads, m->reload_in_force, master_now_us());
+		m->reload_in_force = m->reload_loading;
+		apps_release(m, m->config);
+	}
+	/* Here the reload has come into force; what follows cannot be taken back. */
+	adoption_save(m);
 	listeners_leave(m, m->config->cfg);
 	handover_to(m, g);
 	if (before)
@@ -272,11 +279,6 @@ void reload_commit(struct generation *g)
 	}
 	log_notice("generation %u serves, generation %u finishes its connections", g->number,
 		   before ? before->number : 0);
-	if (g->keeps_workers)
-		return;
-	rollouts_supersede(&m->reloads, m->reload_in_force, master_now_us());
-	m->reload_in_force = m->reload_loading;
-	apps_release(m, m->config);
 }
 
 void reload_failed(struct generation *g, const char *why)

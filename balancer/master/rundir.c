@@ -273,6 +273,9 @@ void rundir_close(struct rundir *r)
 	if (r->sockets)
 		rundir_remove_sockets(r->sockets);
 	if (r->lock_fd >= 0) {
+		char *adopt = rundir_adopt_path(r); /* one that a warden did not come to remove */
+		unlink(adopt);
+		mem_free(adopt);
 		/* While we hold it: a successor that had opened it finds out. */
 		unlink(r->lock_path);
 		fd_close(&r->lock_fd);

@@ -1,8 +1,9 @@
 /* From "instance 2 of web is missing" to a running process; in the master.
  *
- *   slot (and its epoch) -> internal address -> pipes -> environment -> spawn
- *   -> roster row with pid and start time, visible at once: should the master
- *      die in the next instant, the warden finds the worker there
+ *   slot (and its epoch) -> internal address -> pipes -> environment -> fork
+ *   -> roster row with pid and start time, visible before the command is executed:
+ *      should the master die in the next instant, the warden finds the worker there
+ *   -> exec
  */
 #include <errno.h>
 #include <stdio.h>
@@ -147,6 +148,14 @@ static size_t collect_limits(const struct cfg_app *conf, struct proc_limit *limi
 	return n;
 }
 
+static void on_forked(void *arg, pid_t pid)
+{
+	struct worker *w = arg;
+
+	w->pid = pid;
+	worker_enter_roster(w);
+}
+
 static enum err spawn(struct worker *w, const struct proc_user *user)
 {
 	const struct cfg_app *conf = w->release->conf;
@@ -181,6 +190,8 @@ static enum err spawn(struct worker *w, const struct proc_user *user)
 		spec.cpus = &cpus;
 	spec.cgroup_fd = cgroup_procs(&w->app->m->cgroup, conf->name, conf->cgroup_memory_bytes,
 				      conf->cgroup_cpu_percent);
+	spec.on_forked = on_forked;
+	spec.arg = w;
 	e = proc_spawn(&spec, &w->pid, &w->pidfd, &failure);
 	if (spec.cgroup_fd > 0)
 		fd_close(&spec.cgroup_fd);
@@ -268,7 +279,6 @@ enum err worker_start(struct app *app, struct release *r, uint32_t instance)
 	e = prepare_and_spawn(w);
 	if (e)
 		goto release_slot;
-	worker_enter_roster(w);
 	list_push_back(&app->workers, &w->link);
 	output_start(&w->output, m->base, &(struct output_of){
 		.app = app->name, .instance = instance, .release = r->number, .pid = w->pid,

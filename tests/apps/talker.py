@@ -5,6 +5,7 @@ lines that it has written so far.  By its arguments:
 	steady RATE   "line 1", "line 2" ... at RATE a second
 	flood         lines of 100 bytes, as fast as they are taken
 	last N        waits for a request to /go, writes "last 1" to "last N" and is gone at once
+	notify        a STATUS= to its NOTIFY_SOCKET instead, as fast as they are taken
 	junk          all kinds of bytes, without end and as fast as they are taken
 """
 import os
@@ -57,6 +58,16 @@ def junk():
 		written += block.count(b'\n')
 
 
+def notify():
+	global written
+	with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+		s.connect(os.environ['NOTIFY_SOCKET'])
+		while True:
+			s.send(b'STATUS=%d' % written)
+			written += 1
+			time.sleep(0.0001)
+
+
 def serve(listener):
 	while True:
 		connection, _ = listener.accept()
@@ -79,7 +90,7 @@ listener = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))
 threading.Thread(target=serve, args=(listener,), daemon=True).start()
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 kind, *words = sys.argv[1:]
-talk = {'steady': steady, 'flood': flood, 'last': last, 'junk': junk}[kind]
+talk = {'steady': steady, 'flood': flood, 'last': last, 'junk': junk, 'notify': notify}[kind]
 threading.Thread(target=talk, args=[int(w) for w in words], daemon=True).start()
 while True:
 	time.sleep(60)

@@ -268,14 +268,17 @@ class Drover:
 		self.process.wait()
 		self.same_balancers = False
 
-	def start_heir(self, **launch):
-		"""A plain start, which takes over what a killed master has left; waits until it has balancers of its own."""
+	def start_heir(self, alone=True, **launch):
+		"""A plain start, which takes over what a killed master has left; waits until it has balancers of its own, and
+		with `alone` until those of before have ended."""
 		n = self.log().count('taken over from pid')
 		self.launch(**launch)
 		self.wait(lambda: self.log().count('taken over from pid') > n, lambda: f'it takes over:\n{self.log()}')
 		own = lambda: [p for p in procs.children(self.pid) if procs.command_line(p).startswith('drover: balancer')]
-		self.wait(lambda: len(own()) >= self.n_balancers and set(self.balancers()) <= set(own()), 'its balancers serve alone')
-		self.settle()
+		self.wait(lambda: len(own()) >= self.n_balancers, 'it has balancers')
+		if alone:
+			self.wait(lambda: len(self.balancers()) == self.n_balancers and set(self.balancers()) <= set(own()), 'they serve alone')
+			self.settle()
 
 	def kill_balancer(self, pid):
 		self.same_balancers = False

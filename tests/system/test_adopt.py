@@ -1,15 +1,17 @@
 """The master is killed: everything else goes on, and the next one takes it over."""
 import os
 import re
-import signal
+import socket
 import time
 from signal import SIGHUP, SIGKILL, SIGTERM, SIGUSR2
 
 import pytest
 
 import drover as d
+import estate
 import procs
 from admin import status
+from estate import Estate
 from load import Steady
 from procs import wait_until
 
@@ -73,3 +75,352 @@ def test_all_works_afterwards(running):
 	running.reload()
 	assert running.get().status == 200
 	running.stop()
+
+
+def test_ten_times(drover):
+	"""One master after the other, under load: the workers of the first are those of the last."""
+	drover.start(drover.config(balancers=2))
+	workers = identity(drover)
+	clients = steadies(drover)
+	for _ in range(10):
+		drover.kill_master()
+		drover.start_heir()
+	stop_all(clients)
+	assert identity(drover) == workers
+	adopted = status(drover)['adopted']
+	assert adopted['times'] == 10 and adopted['age_s'] < 60
+	drover.reload()
+
+
+# What happens while there is no master
+
+def test_a_worker_that_ends(drover, steady):
+	drover.start()
+	client = steady(('127.0.0.1', drover.port), '/instance', threads=3, keep_alive=False)
+	drover.kill_master()
+	victim, other = drover.worker(0), drover.worker(1)
+	victim.kill()
+	drover.wait_log(rf'worker \(pid {victim.pid}\) has ended, and there is no master to replace it', alive=False)
+	n = len(client.replies)
+	wait_until(lambda: len(client.replies) > n + 100, 10, 'requests go on')
+	assert set(client.replies[n + 10:]) == {'1\n'}
+	drover.start_heir()
+	drover.wait_new_workers([victim])
+	drover.wait(lambda: all(drover.accepts(w) for w in drover.workers()), 'both accept')
+	client.stop()
+	assert not client.failures, client.failures[:5]
+	assert drover.worker(1).pid == other.pid
+	assert [w['restarts'] for w in status(drover)['apps'][0]['workers'] if w['instance'] == 0] == [1]
+
+
+def test_all_workers_end(drover):
+	"""A request waits for the successor that the next master starts."""
+	drover.start()
+	drover.kill_master()
+	for w in drover.workers():
+		w.kill()
+	wait_until(lambda: drover.log().count('there is no master to replace it') == 2, 10, 'both are missed')
+	waiting = drover.connect()
+	waiting.request(target='/instance')
+	drover.start_heir(alone=False)
+	assert waiting.reply().status == 200
+
+
+def test_a_balancer_that_ends(drover):
+	"""Who connects to its sockets waits in their queues for the next master's."""
+	drover.start(drover.config(balancers=2))
+	drover.kill_master()
+	os.kill(drover.balancers()[0], SIGKILL)
+	wait_until(lambda: len(drover.balancers()) == 1, 10, 'one is left')
+	clients = [drover.connect() for _ in range(16)]
+	for c in clients:
+		c.request(target='/instance')
+	drover.start_heir(alone=False)
+	assert [c.reply().status for c in clients] == [200] * 16
+	drover.wait_log(r'balancer \d \(pid \d+\) has ended while there was no master')
+
+
+def test_its_whole_process_group_is_killed(drover):
+	"""kill -9 -PGID: the balancers go too; connections wait for others."""
+	drover.start()
+	workers = identity(drover)
+	drover.adopted = {p: procs.stat(p).start for p in drover.children()}
+	drover.same_balancers = False
+	os.killpg(drover.pid, SIGKILL)
+	drover.process.wait()
+	wait_until(lambda: not drover.balancers(), 10, 'no balancer is left')
+	client = drover.connect()
+	client.request(target='/instance')
+	drover.start_heir(alone=False)
+	assert client.reply().status == 200
+	assert identity(drover) == workers
+
+
+@pytest.mark.parametrize('kind, much', [('flood', 60000), ('notify', 2000)])
+def test_a_worker_that_talks(drover, kind, much):
+	"""Nobody reads its pipe, or its notifications: it does not stand still for it."""
+	drover.start(drover.config({'command': d.app_command('talker.py', kind), 'instances': 1}, log={'output': 'off', 'access': 'off'}))
+	pid = drover.worker().pid
+	drover.kill_master()
+	drover.wait_log('workers go on for', alive=False)
+	before = int(drover.get().text)
+	wait_until(lambda: int(drover.get().text) > before + much, 15, 'it goes on')
+	drover.start_heir()
+	assert drover.worker().pid == pid
+	before = int(drover.get().text)
+	drover.wait(lambda: int(drover.get().text) > before + much, 'it is read again')
+
+
+def test_lines_are_kept_for_the_next_master(drover):
+	drover.start(drover.config({'command': d.app_command('talker.py', 'steady', '200'), 'instances': 1}))
+	drover.kill_master()
+	time.sleep(0.3)  # lines that nobody reads
+	drover.start_heir()
+	drover.wait(lambda: 'line 200\n' in drover.output(), 'lines go on')
+	numbers = [int(n) for n in re.findall(r'line (\d+)$', drover.output(), re.M)]
+	# What the dead one had read and not yet written is lost with it.
+	assert numbers == sorted(numbers) and len(numbers) > numbers[-1] - 20
+
+
+def test_during_a_rollout(drover):
+	"""Half of a release has come up: the next master brings it to its end."""
+	drover.start()
+	before = drover.workers()
+	drover.write_config(drover.config({'command': ['/bin/sh', '-c', 'sleep 1; exec "$0" --test', d.WORKER]}))
+	drover.signal(SIGHUP)
+	drover.wait(lambda: any(w.env['DROVER_RELEASE'] == '2' for w in drover.workers()), 'a worker of release 2')
+	drover.kill_master()
+	drover.start_heir()
+	drover.wait_new_workers(before)
+	assert {w.env['DROVER_RELEASE'] for w in drover.workers()} == {'2'}
+	drover.wait(lambda: all(drover.accepts(w) for w in drover.workers()), 'all accept')
+	drover.settle()
+
+
+# Nobody comes, or not in time
+
+def test_nobody_comes(drover):
+	drover.start(drover.config(adopt='700ms', balancers=2))
+	busy = drover.connect()
+	busy.request(target='/slow?ms=1500')
+	drover.wait(lambda: status(drover)['apps'][0]['workers'][0]['in_flight'] + status(drover)['apps'][0]['workers'][1]['in_flight'], 'it is on its way')
+	killed = time.monotonic()
+	drover.kill_master()
+	assert drover.answers() == 200
+	assert busy.reply().status == 200
+	wait_until(lambda: not drover.left(), 15, lambda: f'all end: {drover.left()}')
+	assert time.monotonic() - killed > 0.7
+	with pytest.raises(ConnectionRefusedError):
+		drover.connect()
+	drover.check_ended()
+
+
+@pytest.mark.parametrize('top, args', [({'adopt': '0s'}, None), ({}, ['run', '--listen', 'PORT', '--instances', '2', '--', *d.bundled()])],
+			 ids=['off', 'no-name'])
+def test_without_a_heir_all_ends_at_once(drover, top, args):
+	drover.write_config(drover.config(**top))
+	drover.launch(args=args and [a.replace('PORT', f'127.0.0.1:{drover.port}') for a in args])
+	drover.wait_serving(2)
+	drover.kill_master()
+	wait_until(lambda: not drover.left(), 10, lambda: f'all end: {drover.left()}')
+	assert 'go on for' not in drover.log()
+	drover.check_ended()
+
+
+def test_not_while_it_stops(drover):
+	"""Whoever asked it to end does not want another."""
+	drover.start(drover.config(shutdown={'lame_duck': '20s'}))
+	drover.signal(SIGTERM)
+	drover.wait_log('stopping in')
+	drover.kill_master()
+	wait_until(lambda: not drover.left(), 15, lambda: f'all end: {drover.left()}')
+	drover.check_ended()
+
+
+def test_the_warden_is_asked_to_end(drover):
+	"""SIGTERM to it: whoever does not want to wait for the end of `adopt`."""
+	drover.start()
+	warden = drover.wardens()[0]
+	drover.kill_master()
+	drover.wait_log('workers go on for', alive=False)
+	os.kill(warden, SIGTERM)
+	wait_until(lambda: not drover.left(), 15, lambda: f'all end: {drover.left()}')
+	drover.check_ended()
+
+
+# The next master's file
+
+def test_an_edited_file_follows_as_a_reload(drover, steady):
+	drover.start(drover.config({'env': {'COLOUR': 'red'}}))
+	client = steady(('127.0.0.1', drover.port))
+	before = drover.workers()
+	drover.kill_master()
+	drover.write_config(drover.config({'env': {'COLOUR': 'blue'}}))
+	drover.start_heir()
+	drover.wait_log('the configuration has been edited: configuration checked, generation 2 starts')
+	drover.wait_new_workers(before)
+	drover.wait(lambda: all(drover.accepts(w) for w in drover.workers()), 'all accept')
+	assert {w.env['COLOUR'] for w in drover.workers()} == {'blue'}
+	client.stop()
+	assert not client.failures, client.failures[:5]
+
+
+def test_another_command_line_follows_too(drover):
+	drover.start()
+	drover.kill_master()
+	drover.start_heir(args=['run', '-c', drover.config_file, '--instances', '3'])
+	drover.wait(lambda: len(drover.workers()) == 3, 'three workers')
+	drover.wait(lambda: all(drover.accepts(w) for w in drover.workers()), 'all accept')
+
+
+def test_a_file_with_errors_changes_nothing(drover):
+	drover.start()
+	workers = identity(drover)
+	drover.kill_master()
+	good = procs.read(drover.config_file).decode()
+	drover.write_config('listen: [nonsense]\n')
+	drover.launch()
+	assert drover.wait_exit() == 78
+	assert drover.answers() == 200 and identity(drover) == workers
+	drover.write_config(good)
+	drover.start_heir()
+	assert identity(drover) == workers
+
+
+# Who may, and what is believed
+
+def test_one_that_dies_over_it(drover):
+	"""It was given everything, and ends before it has said that it has it: the next one gets the same."""
+	drover.start()
+	workers = identity(drover)
+	drover.kill_master()
+	drover.wait_log('workers go on for', alive=False)
+	first = Estate(drover)
+	assert first.fds
+	first.close()
+	drover.wait_log('one that was taking over from the master has ended', alive=False)
+	drover.start_heir()
+	assert identity(drover) == workers
+
+
+def test_two_at_once(drover, new_drover):
+	"""One takes over, the other is told that it is too late."""
+	drover.start()
+	workers = identity(drover)
+	drover.kill_master()
+	second = new_drover()
+	second.launch(['run', '-c', drover.config_file], env={'XDG_RUNTIME_DIR': drover.runtime_dir})
+	drover.launch()
+	wait_until(lambda: second.process.poll() is not None or drover.process.poll() is not None, 15, 'one of them ends')
+	if drover.process.poll() is not None:
+		drover.process, second.process = second.process, drover.process
+	assert second.wait_exit() == 1
+	second.ended, drover.baseline = True, {}
+	log = drover.log() + second.log()
+	assert re.search(rf'an instance named "{drover.name}" is already running \(pid {drover.pid}\)', log), log
+	drover.wait(lambda: len([p for p in procs.children(drover.pid) if procs.command_line(p).startswith('drover: balancer')]) == 1, 'its balancer')
+	drover.wait(lambda: len(drover.balancers()) == 1, 'the old one ends')
+	assert identity(drover) == workers
+
+
+@pytest.mark.skipif(not d.AS_ROOT, reason='needs root')
+def test_another_user_is_refused(drover):
+	drover.start()
+	drover.kill_master()
+	drover.wait_log('workers go on for', alive=False)
+	assert os.stat(estate.path(drover)).st_mode & 0o777 == 0o600
+	os.chmod(estate.path(drover), 0o666)  # what follows does not hang on the mode alone
+	child = os.fork()
+	if child == 0:
+		try:
+			os.setresuid(65534, 65534, 65534)
+			Estate(drover)
+			os._exit(0)
+		except ConnectionError:
+			os._exit(1)
+		except BaseException:
+			os._exit(2)
+	assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+	drover.wait_log(r'pid \d+ wants to take over from the master, but is of user 65534, not 0: refused', alive=False)
+	drover.start_heir()
+
+
+def test_a_socket_that_was_left_behind(drover):
+	"""Master and warden were killed: nobody listens there."""
+	drover.start()
+	drover.stop()
+	with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+		dead.bind(os.path.join(drover.runtime_dir if not d.AS_ROOT else '/run', 'drover', drover.name + '.adopt'))
+	drover.start()
+
+
+def killed_with_its_warden(drover):
+	"""What they have left, held by us."""
+	warden = drover.wardens()[0]
+	drover.kill_master()
+	drover.wait_log('workers go on for', alive=False)
+	left = Estate(drover)
+	left.conn.close()
+	os.kill(warden, SIGKILL)
+	wait_until(lambda: not procs.alive(warden), 10, 'the warden ends')
+	os.unlink(estate.path(drover))
+	return left
+
+
+def start_on(drover, left, state):
+	"""True: it has taken over."""
+	drover.launch()
+	taken = left.serve(drover, state)
+	left.close()
+	return taken
+
+
+def test_a_pid_that_is_somebody_elses(drover):
+	"""Start times that do not fit: such a process is nobody's, and is not touched."""
+	drover.start(drover.config(balancers=1))
+	stranger, kept = drover.worker(0), drover.worker(1)
+	left = killed_with_its_warden(drover)
+	state, n = re.subn(rb'(\n pid=\d+:%d\n(?: .*\n)*? start_ticks=|\n start_ticks=)(\d+):(\d+)(?=\n(?: .*\n)*? pid=\d+:%d\n)'
+			   % (stranger.pid, stranger.pid), lambda m: m[1] + b'%d:%s' % (len(m[3]), b'7' * len(m[3])), left.state)
+	assert n == 1
+	assert start_on(drover, left, state)
+	drover.wait_log(rf'worker 0 \(pid {stranger.pid}\) ended: while there was no master')
+	drover.wait(lambda: len([w for w in drover.workers() if w.pid != stranger.pid]) == 2, 'another in its place')
+	assert kept.pid in [w.pid for w in drover.workers()]
+	drover.wait(lambda: drover.answers() == 200, 'it serves')
+	assert procs.alive(stranger.pid)
+	stranger.kill()
+
+
+@pytest.mark.parametrize('edit, why', [
+	(lambda s: b'nonsense', 'cannot be used: not understood'),
+	(lambda s: s[:len(s) // 2], 'cannot be used: not understood'),
+	(lambda s: s.replace(b'drover state 1', b'drover state 9'), 'it is of a later version of drover'),
+	(lambda s: re.sub(rb'\ngeneration\n.*?\n(?=\n)', b'', s, flags=re.S), 'cannot be used|it has no generation'),
+], ids=['nonsense', 'half', 'newer', 'no-generation'])
+def test_a_state_that_cannot_be_used(drover, edit, why):
+	drover.start()
+	workers = drover.workers()
+	left = killed_with_its_warden(drover)
+	drover.launch()
+	assert not left.serve(drover, edit(left.state))
+	assert drover.wait_exit() == 1
+	assert re.search(why, drover.log())
+	assert drover.answers() == 200 and all(procs.alive(w.pid) for w in workers)
+	left.close()  # with it the balancers' channels
+	for w in workers:
+		w.kill()
+	wait_until(lambda: not drover.left(), 15, lambda: f'all end: {drover.left()}')
+	drover.start()  # and what it left in the run directory is no hindrance
+
+
+def test_descriptors_that_are_something_else(drover):
+	"""A number that was closed and used again in the last moment: it is not taken for what it was."""
+	drover.start()
+	workers = identity(drover)
+	left = killed_with_its_warden(drover)
+	stdouts = [int(n) for n in re.findall(rb'\n stdout=\d+:(\d+)', left.state)]
+	os.dup2(left.fds[next(iter(left.fds))], left.fds[stdouts[0]])
+	assert start_on(drover, left, left.state)
+	drover.wait(lambda: drover.answers() == 200, 'it serves')
+	assert identity(drover) == workers
