@@ -201,8 +201,8 @@ def hang_request(run):
 
 
 def hang_worker(run, fraction):
-	"""Stops, and does not go on: it is found out, and replaced."""
-	worker = one_of(run.d.workers(), fraction)
+	"""Stops, and does not go on: it is found out, and replaced.  One that starts would have until ready.timeout."""
+	worker = one_of([w for w in run.d.workers() if run.d.accepts(w)], fraction)
 	if worker:
 		run.blows.hung[worker.pid] = time.monotonic()
 		run.expect.disturbed()

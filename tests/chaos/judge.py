@@ -9,7 +9,9 @@ from collections import Counter, defaultdict
 
 
 RESPONSE_SECONDS = 5.0  # timeouts.response
-HUNG_SECONDS = 12.0     # from when a worker hangs until it is found out, and its connections are gone
+# From when a worker hangs until its connections are gone: three requests in vain, which may take one
+# timeout more where few were in flight, and stop.grace.  So a client may lose three.
+HUNG_SECONDS, HUNG_MOST = 15.0, 3
 
 
 class Blows:
@@ -92,7 +94,8 @@ def hung(i, blows, got):
 		late = i.status == 504 and i.ended - i.sent >= RESPONSE_SECONDS - 0.5
 		ended = i.status == 502 and not i.again
 		if holds and since <= i.ended and i.began <= since + HUNG_SECONDS and (late or ended or i.pid == pid):
-			return blows.charge(i, 'its worker hung', 'hung', pid, most=2)
+			if why := blows.charge(i, 'its worker hung', 'hung', pid, most=HUNG_MOST):
+				return why
 	return None
 
 
