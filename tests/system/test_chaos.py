@@ -56,8 +56,9 @@ def test_the_judge(what, i, got):
 def test_the_judge_excuses_a_client_once_for_each_blow():
 	blows = judge.Blows()
 	blows.workers = {7: 11.5, 8: 11.6}
-	lost = lambda id: judge.excuse(incident(id=id, port=2000, method='POST', again=False, status=502), blows, [], 6.0)
+	lost = lambda id, got=(): judge.excuse(incident(id=id, port=2000, method='POST', again=False, status=502), blows, got, 6.0)
 	assert [bool(lost(id)) for id in ('1.0.1', '1.0.2', '1.0.3', '1.1.1')] == [True, True, False, True]
+	assert [bool(lost(id, [7])) for id in ('1.2.1', '1.2.2', '1.3.1')] == [True, False, True]
 
 
 def test_the_judge_of_posts():
