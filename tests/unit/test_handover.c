@@ -463,6 +463,8 @@ static void send_raw(int channel, const void *bytes, size_t n, const int *fds, s
 		h.msg_control = control;
 		h.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+		if (!c)
+			abort();
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
 		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
