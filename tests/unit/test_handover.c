@@ -508,6 +508,30 @@ static void test_hostile_records(void **state)
 	}
 }
 
+/* More than a connection can hold back, of which the first packet is good: nobody waits for the rest. */
+static void test_hostile_sizes(void **state)
+{
+	static char packet[sizeof(struct handover_record) + HANDOVER_PACKET_BYTES];
+	static const enum handover_piece rows[] = { PIECE_TO_CLIENT,  PIECE_TO_WORKER,
+						    PIECE_LINE,       PIECE_REFERER,
+						    PIECE_USER_AGENT, PIECE_REQUEST_ID };
+	struct side s;
+
+	(void)state;
+	begin();
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int before = count_fds();
+		struct ends e = make_ends();
+		int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
+		struct handover_record r = tunnel_record(1);
+		r.pieces[rows[i]] = (1u << 20) + 1;
+		memcpy(packet, &r, sizeof(r));
+		send_raw(channel, packet, sizeof(packet), fds, 2);
+		close_ends(&e);
+		check_refused(&s, channel, "size", before);
+	}
+}
+
 static void test_hostile_descriptors(void **state)
 {
 	struct side s;
@@ -829,6 +853,7 @@ int main(void)
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_late_tunnel),
 		cmocka_unit_test(test_hostile_records),
+		cmocka_unit_test(test_hostile_sizes),
 		cmocka_unit_test(test_hostile_descriptors),
 		cmocka_unit_test(test_given_and_taken),
 		cmocka_unit_test(test_half_closed),
