@@ -10,6 +10,7 @@ import pytest
 
 import procs
 from drover import AS_ROOT, BUILD, DROVER, ROOT, WORKER, Drover
+from load import Steady
 from procs import wait_until
 from wire import Client, WireError
 
@@ -118,7 +119,7 @@ class Unit:
 			text = re.sub(r'(Exec\w+=)/\S*/drover ', rf'\g<1>{DROVER} ', f.read())
 		text = text.replace('/etc/drover/drover.yaml', drover.config_file)
 		text = re.sub(r'^User=.*', 'User=nobody', text, flags=re.M)
-		text = re.sub(r'^PrivateTmp=.*', 'PrivateTmp=no', text, flags=re.M)  # the test's files lie there
+		text = re.sub(r'^TemporaryFileSystem=.*\n', '', text, flags=re.M)  # the test's files lie there
 		manager.write('drover.service', text.replace('[Install]', f'StandardError=file:{drover.log_file}\n'
 							     f'StandardOutput=file:{drover.out_file}\n{settings}\n[Install]'))
 		drover.write_config(self.config())
@@ -181,12 +182,40 @@ def test_start_reload_stop(unit):
 	assert not unit.main_pid()
 
 
-def test_killed_master_is_restarted(unit):
+def workers(unit):
+	found = [p for p in procs.all_pids() if procs.environment(p).get('DROVER_APP') and
+		 procs.command_line(p).startswith(WORKER) and procs.alive(p)]
+	return sorted(p for p in found if unit.manager.cgroup.rsplit('/', 1)[1] in procs.read(f'/proc/{p}/cgroup').decode())
+
+
+def test_killed_master_is_succeeded(unit):
+	"""systemd starts another, which takes everything over: no request is lost, the workers stay."""
 	unit.ctl('start')
-	first = unit.main_pid()
-	os.kill(first, 9)
-	wait_until(lambda: unit.main_pid() not in (None, first) and unit.manager.show('ActiveState') == 'active', 20, 'a new master')
-	assert unit.drover.answers() == 200
+	first, before = unit.main_pid(), workers(unit)
+	assert len(before) == 2
+	address = ('127.0.0.1', unit.drover.port)
+	clients = [Steady(address, threads=2), Steady(address, threads=2, keep_alive=False)]
+	for _ in range(3):
+		os.kill(first, 9)
+		wait_until(lambda: unit.main_pid() not in (None, first) and unit.manager.show('ActiveState') == 'active', 20, 'a new master')
+		first = unit.main_pid()
+	for c in clients:
+		c.stop()
+		assert not c.failures and len(c.replies) > 20, c.failures[:5]
+	assert workers(unit) == before
+	unit.ctl('reload')
+	wait_until(lambda: len(workers(unit)) == 2 and not set(workers(unit)) & set(before), 20, 'new workers')
+	unit.ctl('stop')
+	assert unit.manager.show('Result') == 'success' and not workers(unit)
+
+
+@pytest.mark.parametrize('unit', ['Restart=no'], indirect=True)
+def test_nobody_succeeds_a_killed_master(unit):
+	unit.drover.write_config(unit.config(adopt='1s', shutdown={'soft': '300ms', 'hard': '600ms'}))
+	unit.ctl('start')
+	os.kill(unit.main_pid(), 9)
+	wait_until(lambda: unit.manager.show('ActiveState') == 'failed', 10, lambda: unit.manager.show('ActiveState'))
+	wait_until(lambda: not workers(unit), 15, 'all end')
 
 
 @pytest.mark.parametrize('unit', ['WatchdogSec=1'], indirect=True)
