@@ -36,7 +36,9 @@ struct done {
 static struct master master;
 static struct config config;
 static struct config_ref config_ref = { .cfg = &config };
-static struct release release = { .number = 7 };
+static char *command[] = { (char *)(uintptr_t)"app", NULL };
+static struct cfg_app conf = { .command = command };
+static struct release release = { .number = 7, .conf = &conf };
 static struct app apps[2];
 static struct recent_worker *writers[2];
 static int peer = -1; /* the monitor's end */
@@ -168,10 +170,10 @@ static bool model_ask(struct model *m, const struct msg *msg)
 		act.app_id = act.number = 0;
 		break;
 	case ADMIN_RESTART:
-		act.number = 0;
-		/* fallthrough */
 	case ADMIN_SCALE:
 	case ADMIN_DRAIN:
+		if (msg->ask.verb == ADMIN_RESTART)
+			act.number = 0;
 		code = expected_code(msg, code);
 		acts = code == ADMIN_ACCEPTED_CODE;
 		break;
@@ -281,9 +283,10 @@ static void check_answers(const struct model *model, unsigned *n)
 	}
 }
 
-static void turn(const struct model *model, unsigned *n)
+/* In one turn of its loop the master hears four. */
+static void turn(const struct model *model, unsigned *n, unsigned packets)
 {
-	for (int i = 0; i < PACKETS_MAX / 2; i++)
+	for (unsigned i = 0; i <= packets / 4; i++)
 		if (event_base_loop(master.base, EVLOOP_NONBLOCK) < 0)
 			abort();
 	check_answers(model, n);
@@ -303,9 +306,9 @@ static void run(const uint8_t *data, size_t n)
 			break;
 		model_hear(&model, &packet);
 		if (turning)
-			turn(&model, &answers);
+			turn(&model, &answers, 1);
 	}
-	turn(&model, &answers);
+	turn(&model, &answers, PACKETS_MAX);
 	FUZZ_CHECK(answers == model.n_answers, "%u answers, not %u", answers, model.n_answers);
 	FUZZ_CHECK(kills == model.killed, "%u signals sent, not %d", kills, model.killed);
 	FUZZ_CHECK(n_done == model.n_done &&
