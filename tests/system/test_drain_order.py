@@ -8,6 +8,7 @@ import pytest
 
 import procs
 from drover import app_command
+from wire import WireError
 
 
 class Record:
@@ -112,3 +113,41 @@ def test_second_step_is_sigkill(drover):
 	drover.wait(lambda: not [p for w in old for p in procs.all_pids() if (s := procs.stat(p)) and s.group == w.pid],
 		    'nobody of their groups is left')
 	drover.same_balancers = False
+
+
+@pytest.mark.parametrize('when', ['in mid-request', 'before it has followed'])
+def test_balancer_that_dies_in_the_middle(drover, when):
+	"""Of the generation that drains.  It is not waited for, the others' requests are, and the order stays."""
+	folder, app = recorder(drover)
+	drover.start(drover.config(app, balancers=2))
+	drover.same_balancers = drover.descriptors_kept = False
+	old, old_balancers = drover.workers(), drover.balancers()
+	victim = old_balancers[0]
+	slow = [drover.connect() for _ in range(12)]
+	if when == 'before it has followed':
+		os.kill(victim, signal.SIGSTOP)
+		slow = []
+	for client in slow:
+		client.request(target='/slow?ms=2500')
+	drover.wait(lambda: sum(len(Record(folder, w.pid).of('open')) for w in old) >= len(slow), 'all are with the workers')
+	drover.signal(signal.SIGHUP)
+	drover.wait_log('generation 2 serves')
+	drover.wait(lambda: len(drover.workers()) > 2, 'a new worker')
+	if when == 'before it has followed':
+		drover.wait(lambda: {w.env['DROVER_RELEASE'] for w in drover.workers()} == {'1', '2'} and
+			    all(drover.accepts(w) for w in drover.workers()), 'a new worker serves')
+	assert not [e for w in old for e in Record(folder, w.pid).of('signal')], 'nobody has been asked to stop yet'
+	os.kill(victim, signal.SIGKILL)
+	ends = []
+	for client in slow:
+		try:
+			ends.append(client.reply().status)
+		except (OSError, WireError):
+			ends.append('cut')
+	drover.wait_new_workers(old)
+	assert set(ends) <= {200, 'cut'} and (200 in ends or not slow), ends
+	for w in old:
+		check_order(Record(folder, w.pid))
+	for _ in range(4):
+		assert drover.get('/').status == 200
+	drover.settle()
