@@ -25,6 +25,7 @@ struct proxy_heritage {
 	const uint32_t *listener_of;     /* per socket: index into config->listens */
 	size_t n_listeners;
 	int access_log_fd;               /* private, non-blocking; or -1 */
+	int schedstat_fd;                /* this process's /proc/self/schedstat, or -1 */
 	uint32_t sockets_max;            /* of clients and workers together; then accepting pauses */
 	uint32_t index;                  /* 0-based among this generation's balancers */
 	/* Or NULL.  To be called once, when all that lives as long as the process stands (the

@@ -7,6 +7,7 @@
  */
 #include "balancer/master/balancer_child.h"
 
+#include <fcntl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -111,6 +112,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 	int access_fd = take_logs(m, g);
 	keep_only(m, &s, channel, access_fd);
 	child_stdin_from_null();
+	int schedstat_fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
 	child_enter_sandbox(SANDBOX_BALANCER, &g->user, g->config->cfg);
 	struct proxy_heritage h = {
 		.config = g->config->cfg,
@@ -122,6 +124,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 		.listener_of = s.of,
 		.n_listeners = s.n,
 		.access_log_fd = access_fd,
+		.schedstat_fd = schedstat_fd,
 		.sockets_max = generation_sockets_max(g),
 		.index = index,
 		.seal = child_seal,

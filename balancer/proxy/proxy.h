@@ -5,7 +5,7 @@
 #include "balancer/heritage.h"
 
 /* Runs until drained or forced; returns the exit status: 0 drained, 1 something
- * was forced or failed.  Takes the channel, listeners and log descriptor. */
+ * was forced or failed.  Takes the channel, listeners, log and schedstat. */
 int proxy_run(const struct proxy_heritage *h);
 
 #endif

@@ -96,6 +96,7 @@ static const struct row rows[] = {
 	CALL(B | M, "sendmsg"),
 	CALL(B | M, "recvmsg"),
 	CALL(B | M, "read"),
+	CALL(B, "pread64"), /* schedstat, in gather.c */
 	CALL(ALL, "write"),
 	CALL(B | M, "writev"), /* also assert() and abort() */
 	CALL(M, "readv"), /* bufferevents, which ask first how much there is */

@@ -5,6 +5,7 @@
  *   balancer CONFIG       of the first app the `servers`, of `listen` the first address
  *
  * Ends as the signal does that ends it. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -80,6 +81,7 @@ int main(int argc, char **argv)
 		.listeners = &listener,
 		.listener_of = listener_of,
 		.n_listeners = 1,
+		.schedstat_fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC),
 		.access_log_fd = -1,
 		.sockets_max = UINT32_MAX,
 	};

@@ -167,7 +167,8 @@ def descriptor_kinds(pid, listen_ports, tables=None):
 			else:
 				kinds['socket without a connection'] += 1
 		else:
-			kinds[re.sub(r'\d+', 'N', target.split(' ')[0]) if ':' in target else 'file ' + target] += 1
+			kinds[re.sub(r'\d+', 'N', target.split(' ')[0]) if ':' in target else
+			      'file ' + re.sub(r'^/proc/\d+/', '/proc/self/', target)] += 1
 	return kinds
 
 
