@@ -81,6 +81,11 @@ void fd_set_nodelay(int fd)
 	(void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
 }
 
+void fd_defer_accept(int listener, bool on)
+{
+	setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){ on }, sizeof(int));
+}
+
 /* A socket bound to a TCP address. */
 static enum err bind_tcp(const struct addr *a, bool reuseport, int *ret_fd)
 {

@@ -18,6 +18,12 @@ MUST_CHECK enum err fd_set_cloexec(int fd, bool on);
 
 void fd_set_nodelay(int fd); /* TCP_NODELAY; harmless on Unix sockets */
 
+/* On: a connection is to be accepted when its first bytes have come, or FD_DEFER_MS after it was
+ * made (TCP_DEFER_ACCEPT, tcp(7): until SYN-ACK has been sent again).  Harmless on Unix sockets.
+ * Off: those of the future are accepted at once, those that wait already as before. */
+#define FD_DEFER_MS 1000
+void fd_defer_accept(int listener, bool on);
+
 /* A listening socket, non-blocking and close-on-exec; what it accepts has TCP_NODELAY.
  * SO_REUSEPORT when `reuseport`.  IPv6 sockets take IPv6 only, as in nginx: "0.0.0.0:80" and
  * "[::]:80" stand side by side.  The file of a Unix socket has mode `unix_mode`;

@@ -66,6 +66,15 @@ static bool same_name(struct slice name, const char *want)
 	return true;
 }
 
+/* Names with x are mostly an application's own; those of the table go on with "-f" or "-r". */
+static bool may_be_known(struct slice name, char first)
+{
+	if (first != 'x')
+		return true;
+	char third = name.n > 2 ? ascii_lower(name.p[2]) : 0;
+	return third == 'f' || third == 'r';
+}
+
 /* A name that begins with x and is none of the exact ones. */
 static enum http_field_id find_x(struct slice name)
 {
@@ -82,9 +91,11 @@ enum http_field_id http_field_find(struct slice name)
 	if (name.n == 0)
 		return HTTP_F_OTHER;
 	char first = ascii_lower(name.p[0]);
+	if (!may_be_known(name, first))
+		return HTTP_F_OTHER;
 	enum http_field_id id = candidate(name.n, first);
 	if (id == HTTP_F_OTHER || !same_name(name, http_field_table[id].name.p))
-		return UNLIKELY(first == 'x') ? find_x(name) : HTTP_F_OTHER;
+		return first == 'x' ? find_x(name) : HTTP_F_OTHER;
 	return id;
 }
 

@@ -38,7 +38,7 @@ struct msg {
 	union {
 		struct { uint64_t version; } ack;
 		struct { uint64_t version; } roster;
-		struct { uint32_t level; uint32_t zero; } drain;
+		struct { uint32_t level, leaves; } drain; /* leaves: see proxy/drain.c */
 		struct { uint32_t which; uint32_t zero; } reopen;
 		struct {
 			uint32_t verb, ticket; /* the ticket is the asker's, to know the answer by */

@@ -90,7 +90,8 @@ static void tell(struct balancer *b)
 		if (b->tell_reopen[which] && !tell_reopen(b, (enum log_kind)which))
 			return;
 	if (b->tell_drain) {
-		struct msg message = { .type = MSG_DRAIN, .drain = { .level = b->tell_drain } };
+		struct msg message = { .type = MSG_DRAIN,
+				       .drain = { b->tell_drain, b->generation->leaves } };
 		if (!sent(b, &message, -1))
 			return;
 		b->tell_drain = DRAIN_NONE;

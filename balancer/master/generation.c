@@ -274,6 +274,12 @@ void generation_drain(struct generation *g, enum drain_level level)
 		go(g, GENERATION_GONE);
 }
 
+void generation_retire(struct generation *g, bool leaves)
+{
+	g->leaves = leaves;
+	generation_drain(g, DRAIN_RELOAD);
+}
+
 void generation_abandon(struct generation *g)
 {
 	g->logs = NULL;

@@ -32,6 +32,7 @@ struct generation {
 	struct listener **listeners;   /* one per config->listens, each counted in */
 	bool keeps_workers;            /* an upgrade started it: no new release comes with it */
 	bool accepting;                /* some of it may still accept */
+	bool leaves;                   /* an address of its is no longer listened on by others */
 	enum drain_level drain;        /* the highest level it was told */
 	struct list balancers;         /* struct balancer */
 	struct event deadline;         /* of LOADING */
@@ -69,6 +70,10 @@ void generation_serve(struct generation *g);
 
 /* Raises the drain level of all its balancers; DRAIN_RELOAD at least. */
 void generation_drain(struct generation *g, enum drain_level level);
+
+/* Drains one whose successor serves.  `leaves`: not all of its addresses are the
+ * successor's. */
+void generation_retire(struct generation *g, bool leaves);
 
 /* Gives up one that is LOADING.  All of it is drained, also what has not said
  * READY yet: that may be on its way, and behind it the first clients. */

@@ -201,6 +201,8 @@ void listeners_commit(struct master *m)
 		if (l->n_committed == 0 && l->n_fds > 0)
 			log_notice("listening on %s%s", addr_format(&l->actual, text),
 				   l->inherited ? ", from the service manager" : "");
+		for (size_t i = l->n_committed; i < l->n_fds; i++)
+			fd_defer_accept(l->fds[i], true);
 		fdstore_keep(m, l, MAX(l->n_committed, l->n_stored));
 		l->n_committed = l->n_fds;
 	}
@@ -242,8 +244,10 @@ static bool named_by(const struct config *cfg, const struct listener *l)
 	return false;
 }
 
-void listeners_leave(struct master *m, const struct config *cfg)
+bool listeners_leave(struct master *m, const struct config *cfg)
 {
+	bool some = false;
+
 	list_each_safe(it, &m->listeners) {
 		struct listener *l = list_entry(it, struct listener, link);
 		char text[ADDR_TEXT_MAX];
@@ -253,9 +257,13 @@ void listeners_leave(struct master *m, const struct config *cfg)
 			fdstore_forget(m, &l->actual);
 		if (l->n_committed)
 			log_notice("no longer listening on %s", addr_format(&l->actual, text));
+		for (size_t i = 0; i < l->n_fds; i++)
+			fd_defer_accept(l->fds[i], false);
+		some |= l->n_committed > 0;
 		close_sockets(m, l, 0);
 		free_if_unused(l);
 	}
+	return some;
 }
 
 void listeners_mend(struct master *m)

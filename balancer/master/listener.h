@@ -43,8 +43,10 @@ void listeners_rollback(struct master *m);
 /* Closes our copies of listeners that `cfg` does not name (NULL: of all).
  * Their queues are drained by the balancers that still hold them: called before
  * those are told, so that the last of them to close, right after its accept()
- * found nothing, is also the last holder, and no connection falls in between. */
-void listeners_leave(struct master *m, const struct config *cfg);
+ * found nothing, is also the last holder, and no connection falls in between.  Whether
+ * there were any in force: those that accept from them have to wait for connections
+ * whose first bytes have not come (generation_retire()). */
+bool listeners_leave(struct master *m, const struct config *cfg);
 
 /* A balancer has ended badly: it may have left a socket that it shared with us deaf
  * (shutdown(2), connect(2)).  Those listen again; what it kept in their queues is lost. */

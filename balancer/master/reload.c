@@ -269,10 +269,10 @@ void reload_commit(struct generation *g)
 	}
 	/* Here the reload has come into force; what follows cannot be taken back. */
 	adoption_save(m);
-	listeners_leave(m, m->config->cfg);
+	bool leaves = listeners_leave(m, m->config->cfg);
 	handover_to(m, g);
 	if (before)
-		generation_drain(before, DRAIN_RELOAD);
+		generation_retire(before, leaves);
 	if (m->booting) {
 		m->booting = m->logs.booting = false;
 		return;

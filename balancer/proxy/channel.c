@@ -66,7 +66,7 @@ static void on_message(struct proxy *p, const struct msg *m, int fd)
 		return;
 	case MSG_DRAIN:
 		if (m->drain.level < DRAIN_MAX)
-			drain_to(p, m->drain.level);
+			drain_to(p, m->drain.level, m->drain.leaves);
 		return;
 	case MSG_REOPEN:
 		on_reopen(p, m->reopen.which, fd);
@@ -105,7 +105,7 @@ static void on_channel(evutil_socket_t channel, short what, void *arg)
 		event_del(p->channel_event);
 		p->orphaned = true;
 		p->orphaned_us = clock_now_us();
-		drain_to(p, DRAIN_SHUTDOWN);
+		drain_to(p, DRAIN_SHUTDOWN, false);
 		return;
 	}
 }

@@ -2,7 +2,10 @@
  *
  *   RELOAD    accept no more; connections between two requests, and tunnels, go to the
  *             generation that serves (handover.h).  Where that takes none, every further
- *             answer says Connection: close
+ *             answer says Connection: close.
+ *             Where an address leaves with us, a connection may just have been made whose
+ *             first bytes are still on their way (TCP_DEFER_ACCEPT): it is waited for, on
+ *             all sockets
  *   SHUTDOWN  the same, and idle connections end now
  *   SOFT      idle and finished ones are closed hard
  *   HARD      all are; one with something unfinished makes the exit status 1
@@ -12,7 +15,16 @@
 #include "balancer/proxy/loop.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/log.h"
+
+#define LEAVE_MS (FD_DEFER_MS + 500u) /* and a way there and back */
+
+static void stop_accepting(struct proxy *p)
+{
+	p->accept_until_us = 0;
+	accept_stop(p);
+}
 
 static void end_client(struct client *c, enum drain_level level)
 {
@@ -36,14 +48,15 @@ static void end_client(struct client *c, enum drain_level level)
 	}
 }
 
-void drain_to(struct proxy *p, enum drain_level level)
+void drain_to(struct proxy *p, enum drain_level level, bool leaves)
 {
 	if (level <= p->drain)
 		return;
-	bool first = p->drain == DRAIN_NONE;
 	p->drain = level;
-	if (first)
-		accept_stop(p);
+	if (leaves && level == DRAIN_RELOAD)
+		p->accept_until_us = clock_now_us() + LEAVE_MS * 1000;
+	else
+		stop_accepting(p);
 	if (level < DRAIN_SHUTDOWN) {
 		handover_walk(p);
 		return;
@@ -60,13 +73,19 @@ void drain_to(struct proxy *p, enum drain_level level)
 }
 
 /* Without a master the shutdown's soft and hard limits are ours to keep. */
-void drain_check_orphan(struct proxy *p)
+static void check_orphan(struct proxy *p)
 {
-	if (!p->orphaned)
-		return;
 	uint64_t ms = (clock_now_us() - p->orphaned_us) / 1000;
 	if (ms >= p->config->shutdown_hard_ms)
-		drain_to(p, DRAIN_HARD);
+		drain_to(p, DRAIN_HARD, false);
 	else if (ms >= p->config->shutdown_soft_ms)
-		drain_to(p, DRAIN_SOFT);
+		drain_to(p, DRAIN_SOFT, false);
+}
+
+void drain_sweep(struct proxy *p)
+{
+	if (p->accept_until_us && clock_now_us() >= p->accept_until_us)
+		stop_accepting(p);
+	if (p->orphaned)
+		check_orphan(p);
 }

@@ -140,6 +140,7 @@ struct proxy {
 	bool forced;                   /* something unfinished was cut */
 	bool orphaned;                 /* the master has gone: we drain by our own clock */
 	uint64_t orphaned_us;
+	uint64_t accept_until_us;      /* while draining, 0: no longer */
 };
 
 /* The pieces of proxy_run(), so that tests can drive a balancer turn by turn. */
@@ -163,8 +164,8 @@ struct grave {
 void loop_bury(struct proxy *p, struct grave *g, void *object);
 
 /* ---- draining (drain.c) ---- */
-void drain_to(struct proxy *p, enum drain_level level);
-void drain_check_orphan(struct proxy *p);
+void drain_to(struct proxy *p, enum drain_level level, bool leaves);
+void drain_sweep(struct proxy *p);
 
 /* ---- the master's messages (channel.c) ---- */
 MUST_CHECK enum err channel_start(struct proxy *p);

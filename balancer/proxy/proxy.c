@@ -95,7 +95,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	queue_sweep(p);
 	handover_walk(p);
 	channel_owed_ack(p);
-	drain_check_orphan(p);
+	drain_sweep(p);
 	complaint_sweep(p);
 	access_log_flush(&p->access_log, p->row);
 }
@@ -197,7 +197,7 @@ void proxy_start(struct proxy *p)
 
 static bool finished(const struct proxy *p)
 {
-	return p->drain != DRAIN_NONE && p->n_clients == 0;
+	return p->drain != DRAIN_NONE && !p->accept_until_us && p->n_clients == 0;
 }
 
 bool proxy_turn(struct proxy *p, int flags)
@@ -238,12 +238,13 @@ void proxy_stop(struct proxy *p)
 int proxy_run(const struct proxy_heritage *h)
 {
 	struct proxy *p = proxy_new(h);
-	gather_start(); /* a system call that is out of reach after proxy_start() */
+	gather_start(&p->gather, h->schedstat_fd); /* a system call that is out of reach after proxy_start() */
 	proxy_start(p);
 	while (proxy_turn(p, 0))
 		if (p->turn_open &&
 		    gather_wants_pause(&p->gather, p->turn_events, clock_now_us(), clock_read_us()))
 			gather_pause();
+	gather_stop(&p->gather);
 	int status = p->forced ? EXIT_FAILED : EXIT_DRAINED;
 	proxy_stop(p);
 	return status;

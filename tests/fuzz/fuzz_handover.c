@@ -176,7 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	for (int i = 0; i < 3; i++)
 		(void)proxy_turn(p, EVLOOP_NONBLOCK);
 	check_said(pair[0], p, number);
-	drain_to(p, DRAIN_HARD);
+	drain_to(p, DRAIN_HARD, false);
 	for (int i = 0; i < 3; i++)
 		(void)proxy_turn(p, EVLOOP_NONBLOCK);
 	check_empty(p);

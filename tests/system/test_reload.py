@@ -12,6 +12,14 @@ from drover import app_command, bundled
 from wire import Client
 
 
+def refuses(port):
+	try:
+		Client(('127.0.0.1', port)).close()
+	except ConnectionRefusedError:
+		return True
+	return False
+
+
 def served_env(drover, name):
 	return drover.get(f'/env?{name}').text.strip()
 
@@ -76,8 +84,24 @@ def test_listen_addresses(drover):
 	for port in (kept, new):
 		with Client(('127.0.0.1', port)) as c:
 			assert c.ask(target='/instance').status == 200
-	with pytest.raises(ConnectionRefusedError):
-		Client(('127.0.0.1', gone))
+	drover.wait(lambda: refuses(gone), 'an address that is gone is closed')
+
+
+def test_connection_to_an_address_that_leaves_may_still_ask(drover):
+	"""One that has said nothing yet is kept from us by the kernel for up to a second."""
+	old = drover.port
+	drover.descriptors_kept = False
+	drover.start()
+	early, late = Client(('127.0.0.1', old)), Client(('127.0.0.1', old))
+	drover.clients += [early, late]
+	drover.port = procs.free_port()
+	drover.write_config(drover.config())
+	drover.signal(signal.SIGHUP)
+	drover.wait_log(rf'no longer listening on 127\.0\.0\.1:{old}')
+	assert early.ask(target='/instance').status == 200
+	time.sleep(1.1)  # the kernel has given us the other one by now
+	assert late.ask(target='/instance').status == 200
+	drover.wait(lambda: refuses(old), 'the old address is closed')
 
 
 def test_port_can_be_moved_away_and_back(drover):

@@ -102,7 +102,7 @@ static uint64_t gauge(const struct side *s, enum counter c)
 
 static void side_stop(struct side *s)
 {
-	drain_to(s->proxy, DRAIN_HARD);
+	drain_to(s->proxy, DRAIN_HARD, false);
 	turn(s);
 	assert_int_equal(s->proxy->n_clients, 0);
 	assert_int_equal(gauge(s, COUNTER_connections_open), 0);
@@ -605,7 +605,7 @@ static int give(struct side *s)
 
 	assert_int_equal(msg_pair(pair), ERR_OK);
 	handover_give_over(s->proxy, pair[0]);
-	drain_to(s->proxy, DRAIN_RELOAD);
+	drain_to(s->proxy, DRAIN_RELOAD, false);
 	return pair[1];
 }
 
