@@ -77,6 +77,8 @@ static void on_message(struct proxy *p, const struct msg *m, int fd)
 	case MSG_TAKE_OVER:
 		handover_take_over(p, fd);
 		return;
+	default: /* for the monitor */
+		fd_close(&fd);
 	}
 }
 
