@@ -1,9 +1,8 @@
 /* Writing down what another master would need; in the master, at the end of its turns.
  *
  * Nobody has to mark what has changed: the state is written and compared with the one
- * before.  That takes some 30 us for a handful of workers and a millisecond for a thousand;
- * where it takes longer it is done less often, so that it never costs more than a twentieth
- * of the master's time.  Only what the roster shows (a worker that came, went or changed) is
+ * before.  The longer that takes, the less often it is done, so that it never costs more
+ * than a twentieth of the master's time.  Only what the roster shows (a worker that came, went or changed) is
  * written at once, since a process that the state does not name cannot be taken over.
  *
  * Descriptors may be closed, and their numbers used again, between this and our end: the
