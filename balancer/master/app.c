@@ -149,6 +149,7 @@ static void free_app(struct app *a)
 	event_del(&a->ev_retry);
 	list_remove(&a->link);
 	release_drop(a->target);
+	release_drop(a->proven);
 	recents_fini(&a->recents);
 	for (uint32_t i = 0; i < a->n_instances; i++)
 		backoff_history_fini(&a->instances[i].history);
@@ -527,13 +528,22 @@ static void fail_target(struct app *a, const struct worker *w, const char *why, 
 		      w ? worker_last_lines(w) : NULL);
 }
 
+/* What can be gone back to from `failed`: whose workers serve, else what is known to have
+ * worked, since its last worker may be starting anew or have ended at this moment. */
+static struct release *fallback(const struct app *a, const struct release *failed)
+{
+	struct release *serving = reconcile_other_release(a, failed);
+
+	return serving || a->proven == failed ? serving : a->proven;
+}
+
 /* A new release does not start while an older one serves: the older one stays. */
 static bool go_back(struct app *a, const struct release *failed, const struct worker *w,
 		    const char *why, char next[static APP_NEXT_MAX])
 {
 	if (failed != a->target)
 		return false;
-	struct release *working = reconcile_other_release(a, failed);
+	struct release *working = fallback(a, failed);
 	fail_target(a, w, why, working ? working->number : 0);
 	if (!working)
 		return false;
@@ -576,7 +586,7 @@ static bool speaks_against(const struct app *a, const struct worker *w)
 	const struct rollout *one = rollouts_latest(&a->rollouts);
 
 	return !w->was_told && w->release == a->target && one->number == w->release->number && one->state == ROLLOUT_RUNNING &&
-	       reconcile_other_release(a, w->release);
+	       fallback(a, w->release);
 }
 
 void app_on_end(struct app *a, struct worker *w, const char *why, char next[static APP_NEXT_MAX])
@@ -649,6 +659,8 @@ void app_on_boot_failure(struct app *a, struct worker *w, const char *why,
 void app_on_complete(struct app *a)
 {
 	rollouts_done(&a->rollouts, a->target->number, master_now_us());
+	release_drop(a->proven);
+	a->proven = release_hold(a->target);
 }
 
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance)

@@ -54,6 +54,7 @@ struct app {
 	uint32_t id;                 /* never reused */
 	char *name;
 	struct release *target;      /* NULL: nothing is to run */
+	struct release *proven;      /* held: the last that all of its workers were ready of; or NULL */
 	uint32_t wanted;             /* instances: the target's, and SIGTTIN/SIGTTOU */
 	struct list workers;         /* struct worker, oldest first */
 	struct recents recents;      /* what its workers have written last */

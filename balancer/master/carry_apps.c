@@ -59,6 +59,8 @@ static void each_config(const struct master *m, each_config_f *f, void *arg)
 		const struct app *a = list_entry(it, struct app, link);
 		if (a->target)
 			f(a->target->config, arg);
+		if (a->proven)
+			f(a->proven->config, arg);
 		list_each(at, &a->workers) {
 			const struct worker *w = list_entry(at, struct worker, link);
 			if (w->release)
@@ -293,12 +295,13 @@ static void save_release(const struct app *a, const struct release *r, struct st
 	state_put_u64(o, "app", a->id);
 	state_put_u64(o, "config", r->config->number);
 	state_put_u64(o, "is_target", r == a->target);
+	state_put_u64(o, "is_proven", r == a->proven);
 }
 
 /* Whether a worker before `at`, or the app itself, has named it. */
 static bool named_before(const struct app *a, const struct list *at, const struct release *r)
 {
-	if (r == a->target)
+	if (r == a->target || r == a->proven)
 		return true;
 	list_each(it, &a->workers) {
 		if (it == at)
@@ -315,6 +318,8 @@ void carry_save_releases(const struct master *m, struct state_out *o)
 		const struct app *a = list_entry(it, struct app, link);
 		if (a->target)
 			save_release(a, a->target, o);
+		if (a->proven && a->proven != a->target)
+			save_release(a, a->proven, o);
 		list_each(at, &a->workers) {
 			const struct release *r = list_entry(at, struct worker, link)->release;
 			if (r && !named_before(a, at, r))
@@ -367,6 +372,8 @@ enum err carry_load_release(struct carry_in *c, const struct state_record *r)
 	state_get(r, release_fields, ARRAY_LEN(release_fields), kept);
 	if (state_get_u64(r, "is_target", 0) && !a->target)
 		a->target = release_hold(kept);
+	if (state_get_u64(r, "is_proven", 0) && !a->proven)
+		a->proven = release_hold(kept);
 	return ERR_OK;
 }
 
