@@ -145,6 +145,7 @@ def test_slow_readers(drover, wrk, crowd):
 	figures = f'p99 {load.p99_ms} ms, without them {alone.p99_ms} ms; {each:.1f} KiB for each'
 	print(figures)
 	assert each < READER_KIB, figures
-	assert load.p99_ms <= 2 * alone.p99_ms + SLACK_MS * 3, figures
+	# One late sleep of a shared machine is 3 to 6 ms; standing still for the readers is far more.
+	assert load.p99_ms <= 2 * alone.p99_ms + SLACK_MS * 10, figures
 	drover.wait(lambda: not asked(), 'all are given up')
 	assert drover.get('/instance').status == 200
