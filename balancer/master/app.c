@@ -350,6 +350,8 @@ static void set_wanted(struct app *a, uint32_t n)
 		if (r)
 			r->wanted = n;
 	}
+	if (a->proven)
+		a->proven->wanted = n;
 	recents_trim(&a->recents, n);
 	log_notice("app %s: %u %s wanted", a->name, n, n == 1 ? "worker" : "workers");
 	app_mark(a);

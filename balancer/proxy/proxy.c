@@ -238,7 +238,8 @@ void proxy_stop(struct proxy *p)
 int proxy_run(const struct proxy_heritage *h)
 {
 	struct proxy *p = proxy_new(h);
-	gather_start(&p->gather, h->schedstat_fd); /* a system call that is out of reach after proxy_start() */
+	/* A system call that is out of reach after proxy_start(). */
+	gather_start(&p->gather, h->schedstat_fd);
 	proxy_start(p);
 	while (proxy_turn(p, 0))
 		if (p->turn_open &&
