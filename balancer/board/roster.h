@@ -34,7 +34,7 @@ const char *worker_state_text(uint32_t state);
 
 struct roster_app {
 	uint32_t id;          /* 0 = unused row */
-	uint32_t coming;      /* workers whose start is under way, or believed in: worth a wait */
+	uint32_t coming;      /* whose start is under way, or believed in: worth a wait */
 	uint32_t release;     /* the release that new workers belong to */
 	uint32_t zero;
 	char name[64];

@@ -131,8 +131,9 @@ static struct app *new_app(struct master *m, const struct cfg_app *conf)
 		return NULL;
 	}
 	m->next_app_id = id;
-	/* Its first requests may come before its first worker is spawned. */
-	slots_set_app(&m->slots, id, conf->command ? conf->instances : 0, 0);
+	/* Its first requests may come before its first worker is spawned or its servers are
+	 * entered: balancers accept from the moment they are ready. */
+	slots_set_app(&m->slots, id, conf->command ? conf->instances : 1, 0);
 	return a;
 }
 

@@ -192,6 +192,9 @@ enum err generation_start(struct master *m, struct config_ref *config,
 		e = open_listeners(g);
 	if (!e)
 		warn_of_few_files(g);
+	/* A balancer accepts from the moment it is ready, and has to know that an app which is
+	 * new to it will come. */
+	master_publish(m);
 	for (uint32_t i = 0; !e && i < config->cfg->balancers; i++)
 		e = balancer_start(g, i, NULL);
 	if (e) {

@@ -190,18 +190,16 @@ static void enter_queue(struct request *r)
 		answer_self(r, OUTCOME_QUEUE_FULL, HTTP_RULE_NONE);
 }
 
-/* The rotation has nobody.  Workers of ours come back; other servers may not. */
+/* The rotation has nobody.  Workers of ours come back; other servers may not, but this
+ * balancer may also serve before the master has entered them. */
 static void no_worker(struct request *r)
 {
 	struct app_state *a = r->app;
-	if (a->cfg->command) {
-		if (a->coming || a->n_up)
-			enter_queue(r);
-		else
-			answer_self(r, OUTCOME_NO_WORKER, HTTP_RULE_NONE);
-		return;
-	}
-	answer_self(r, r->failure ? r->failure : OUTCOME_NO_WORKER, HTTP_RULE_NONE);
+	bool ours = a->cfg->command;
+	if (a->coming || (ours && a->n_up))
+		enter_queue(r);
+	else
+		answer_self(r, ours || !r->failure ? OUTCOME_NO_WORKER : r->failure, HTTP_RULE_NONE);
 }
 
 /* A connection that this request opened was not taken: others go elsewhere for a

@@ -134,6 +134,22 @@ static const struct step servers_none_up[] = {
 	COUNT(requests_queued, 0),
 };
 
+/* A balancer may be asked before the master has entered what the configuration lists. */
+static const struct step servers_not_entered_yet[] = {
+	ROSTER(0, DOWN),
+	ROSTER(1, DOWN),
+	COMING(1),
+	CONNECT(C0),
+	SEND(C0, GET("/a")),
+	SILENCE(C0),
+	COUNT(requests_queued, 1),
+	ROSTER(0, UP),
+	COMING(0),
+	EXPECT(S0, "GET /a "),
+	SEND(S0, OK(1) "x"),
+	EXPECT(C0, "\r\n\r\nx"),
+};
+
 /* Nothing comes free in time. */
 static const struct step no_descriptors[] = {
 	CONNECT(C0),
@@ -494,6 +510,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(servers_all_refuse, .setup = { .workers = 6, .servers = true }),
 	SCENARIO(servers_all_silent, .setup = { .workers = 5, .servers = true }),
 	SCENARIO(servers_none_up, .setup = { .servers = true }),
+	SCENARIO(servers_not_entered_yet, .setup = { .servers = true }),
 	SCENARIO(no_descriptors),
 	SCENARIO(waits_for_a_descriptor, .setup = { .workers = 1 }),
 	SCENARIO(pool_gives_way),
