@@ -1,15 +1,15 @@
-# The builds of build-test/, and how each is made; sourced by test, soak and chaos, which say
-# where the project is by their working directory.
+# The builds of build-test/, and how each is made; sourced by test, fuzz, soak and chaos, which
+# say where the project is by their working directory.
 #
-#   gcc      release flags: what measures runs on it
-#   clang    compiled for its warnings only, hence without optimisation
-#   asan     AddressSanitizer and UndefinedBehaviorSanitizer: unit and system tests
-#   fuzz     the same with clang and its fuzzer: tests/fuzz
+#   gcc          release flags: what measures runs on it
+#   asan         AddressSanitizer and UndefinedBehaviorSanitizer: unit and system tests
+#   fuzz         the same with clang and its fuzzer: tests/fuzz
+#   fuzz-short   that without optimisation, for runs of a few seconds: it is there in half the time
 #
 # In `asan` undefined behaviour is a trap, which AddressSanitizer reports with the line it was
 # on (handle_sigill=1).  The messages of UndefinedBehaviorSanitizer's own runtime would cost
 # 3 MB of pointers in the program, which each process looks through for leaks at its end:
-# a test with one drover takes twice the time with them.  `fuzz` has them.
+# a test with one drover takes twice the time with them.  The fuzz builds have them.
 
 # shellcheck disable=SC2034
 sanitizer_env=(ASAN_OPTIONS=detect_leaks=1:handle_sigill=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1)
@@ -19,14 +19,14 @@ build() {
 	local name=$1 target=${2:-} dir=build-test/$1 compiler=gcc again=
 	local options=()
 	case $name in
-	clang) compiler=clang options=(-Doptimization=0) ;;
 	asan)
 		local trap=-fsanitize-undefined-trap-on-error
 		options=(-Db_sanitize=address,undefined -Doptimization=1 -Dc_args=$trap -Dc_link_args=$trap)
 		;;
-	fuzz)
+	fuzz | fuzz-short)
 		compiler=clang
 		options=(-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1)
+		[ "$name" = fuzz ] || options+=(-Doptimization=0)
 		;;
 	esac
 	mkdir -p build-test
@@ -42,4 +42,17 @@ build() {
 		{ cat "$dir.log"; return 1; }
 	# shellcheck disable=SC2086
 	ninja -C "$dir" $target >"$dir.log" 2>&1 </dev/null || { grep -v '^\[' "$dir.log"; return 1; }
+}
+
+# clang's warnings, as errors, on every file that `gcc` compiles and that BUILD, one of clang's,
+# did not compile for TARGET.  The flags are those of `gcc`; clang knows each of the warnings that
+# meson.build asks for.  All of them come before clang makes code, so none is made.
+clang_warnings() {
+	local done=$1 target=$2
+	ninja -C "build-test/$done" -t commands "$target" | grep -o ' -c [^ ]*$' >build-test/clang.done
+	ninja -C build-test/gcc -t commands | grep -vFf build-test/clang.done |
+		sed -nE 's/^(ccache )?gcc (.*) -MD -MQ .* -o [^ ]+ -c /clang -fsyntax-only \2 /p' >build-test/clang.commands
+	[ -s build-test/clang.commands ] || { echo "the build gcc has no commands that clang could follow"; return 1; }
+	(cd build-test/gcc && xargs -P "$(nproc)" -d '\n' -I{} sh -c {} <../clang.commands) >build-test/clang.log 2>&1 ||
+		{ cat build-test/clang.log; return 1; }
 }

@@ -112,11 +112,15 @@ class Worker:
 		assert procs.of_session(self.pid) == [], 'a process is left'
 		return True
 
+	def let_go(self):
+		"""Connections are gone, descriptors closed."""
+		wait_until(lambda: self.descriptors() <= self.idle_descriptors, PATIENCE,
+			   lambda: f'descriptors closed: {procs.descriptors(self.pid)}')
+
 	def finish(self):
-		"""The end of a test: connections gone, descriptors closed, an orderly end."""
+		"""The end of a test, and an orderly one of the worker."""
 		if self.process.poll() is None:
-			wait_until(lambda: self.descriptors() <= self.idle_descriptors, PATIENCE,
-				   lambda: f'descriptors closed: {procs.descriptors(self.pid)}')
+			self.let_go()
 			self.terminate()
 			self.ended()
 		assert not TROUBLE.search(self.log()), self.log()
@@ -148,7 +152,56 @@ def start_worker():
 		yield start
 
 
+class Kept:
+	"""A worker that goes on from test to test, for those that only ask.  After each one it must be as it was
+	before; one that has ended, or that a test has failed with, is followed by another."""
+
+	def __init__(self, *args, **options):
+		self.args, self.options = args, options
+		self.block, self.worker = contextlib.ExitStack(), None
+
+	def begin(self):
+		if not self.worker or self.worker.process.poll() is not None:
+			self.end()
+			self.worker = self.block.enter_context(workers())(*self.args, **self.options)
+		return self.worker
+
+	def check(self, failed):
+		w = self.worker
+		try:
+			assert not TROUBLE.search(w.log()), w.log()
+			if w.process.poll() is None:
+				w.let_go()
+		except AssertionError:
+			failed = True
+			raise
+		finally:
+			if failed:
+				w.process.kill()
+				w.process.wait()
+				with contextlib.suppress(AssertionError):  # has been said
+					self.end()
+
+	def end(self):
+		self.worker = None
+		self.block.close()
+
+
+@contextlib.contextmanager
+def lent(kept, request):
+	yield kept.begin()
+	kept.check(getattr(request.node, 'has_failed', False))
+
+
+@pytest.fixture(scope='module')
+def kept_worker():
+	kept = Kept('--test', env={'INSTANCE': '3', 'DROVER_APP': 'app', 'DROVER_RELEASE': 'r7'})
+	yield kept
+	kept.end()
+
+
 @pytest.fixture
-def worker(start_worker):
+def worker(kept_worker, request):
 	"""In test mode, as instance 3 of "app"."""
-	return start_worker('--test', env={'INSTANCE': '3', 'DROVER_APP': 'app', 'DROVER_RELEASE': 'r7'})
+	with lent(kept_worker, request) as w:
+		yield w

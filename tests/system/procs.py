@@ -13,12 +13,15 @@ def wait_until(condition, timeout, what):
 	"""Polls until `condition()` is true and returns its value.  `what` completes "never happened:"."""
 	end = time.monotonic() + timeout
 	while True:
+		began = time.monotonic()
 		value = condition()
 		if value:
 			return value
-		if time.monotonic() > end:
+		now = time.monotonic()
+		if now > end:
 			raise AssertionError(f'never happened within {timeout} s: {what() if callable(what) else what}')
-		time.sleep(0.01)
+		# A look that costs much, as those into many files of /proc do, is not to take the processor from what it waits for.
+		time.sleep(min(max(0.01, 2 * (now - began)), 0.1))
 
 
 def read(path):
@@ -42,6 +45,12 @@ class Stat:
 def stat(pid):
 	text = read(f'/proc/{pid}/stat')
 	return Stat(text) if text else None
+
+
+def age(pid):
+	"""Seconds since its start, to the hundredth; 0 for one that is gone."""
+	s = stat(pid)
+	return float(read('/proc/uptime').split()[0]) - s.start / os.sysconf('SC_CLK_TCK') if s else 0.0
 
 
 def alive(pid):
@@ -152,8 +161,9 @@ def descriptor_kinds(pid, listen_ports, tables=None):
 	tcp, unix = tables or sockets()
 	kinds = Counter()
 	for target in descriptors(pid).values():
-		if target.endswith('/schedstat') or target.startswith('/memfd:drover-state'):
-			continue  # one for as long as the process lives, from soon after its start on
+		if once := next((w for w in ('/schedstat', '/memfd:drover-state') if w in target), None):
+			kinds[once] += 1
+			continue
 		if target.startswith('socket:['):
 			inode = target[8:-1]
 			if inode in tcp:
@@ -170,7 +180,8 @@ def descriptor_kinds(pid, listen_ports, tables=None):
 				kinds['socket without a connection'] += 1
 		else:
 			kinds[re.sub(r'\d+', 'N', target.split(' ')[0]) if ':' in target else 'file ' + target] += 1
-	return kinds
+	# From soon after the start on a process holds one of these, for as long as it lives.
+	return kinds - Counter({'/schedstat': 1, '/memfd:drover-state': 1})
 
 
 def free_port():

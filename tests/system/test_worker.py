@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 import procs
-from one_worker import SANITIZED, WORKER, environment, pattern, start_worker, worker  # noqa: F401
+from one_worker import SANITIZED, WORKER, environment, pattern, kept_worker, start_worker, worker  # noqa: F401
 from procs import wait_until
 from wire import Closed, Truncated, request_bytes
 

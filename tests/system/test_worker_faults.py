@@ -4,7 +4,7 @@ import time
 import pytest
 
 import procs
-from one_worker import pattern, start_worker, worker  # noqa: F401
+from one_worker import pattern, kept_worker, start_worker, worker  # noqa: F401
 from procs import wait_until
 from wire import Closed, request_bytes
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from one_worker import pattern, start_worker  # noqa: F401
+from one_worker import Kept, lent, pattern, start_worker  # noqa: F401
 from wire import Truncated
 
 SECRET = b'not for you'
@@ -13,8 +13,7 @@ OLD = 1_000_000_000  # 2001-09-09, for dates that stand still
 DATE = 'Sun, 09 Sep 2001 01:46:40 GMT'
 
 
-@pytest.fixture
-def root(tmp_path):
+def make_root(tmp_path):
 	"""tmp_path/root is served; tmp_path/outside is not."""
 	def put(name, data):
 		path = tmp_path / name
@@ -46,8 +45,27 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def site(start_worker, root):
+def root(tmp_path):
+	return make_root(tmp_path)
+
+
+@pytest.fixture
+def own_site(start_worker, root):
+	"""For tests that change what is served."""
 	return start_worker(str(root))
+
+
+@pytest.fixture(scope='module')
+def kept_site(tmp_path_factory):
+	kept = Kept(str(make_root(tmp_path_factory.mktemp('site'))))
+	yield kept
+	kept.end()
+
+
+@pytest.fixture
+def site(kept_site, request):
+	with lent(kept_site, request) as w:
+		yield w
 
 
 @pytest.mark.parametrize('target, body, type_', [
@@ -97,10 +115,10 @@ def test_malformed(site, target, status):
 	assert site.get(target).status == status
 
 
-def test_every_way_of_writing_a_way_out(site, root):
+def test_every_way_of_writing_a_way_out(own_site, root):
 	"""Dots and slashes, plain and escaped, in all mixtures of three: nothing gets out."""
 	dots, slashes = ('..', '%2e%2e', '.%2E', '%2e.'), ('/', '%2f', '//', '/./', '\\')
-	with site.connect() as c:
+	with own_site.connect() as c:
 		for d in dots:
 			for s in slashes:
 				for prefix in ('/', '/sub/', '/sub' + s, '/inside/', '/climbing-dir/'):
@@ -134,18 +152,18 @@ def test_a_file_that_may_not_be_read(start_worker, root):
 
 # Conditions (RFC 9110, 13)
 
-def test_etag_changes_with_the_file(site, root):
-	first = site.get('/text.txt').get('ETag')
-	assert first.startswith('"') and first == site.get('/alias.txt').get('ETag')
+def test_etag_changes_with_the_file(own_site, root):
+	first = own_site.get('/text.txt').get('ETag')
+	assert first.startswith('"') and first == own_site.get('/alias.txt').get('ETag')
 	os.utime(root / 'text.txt', ns=(OLD * 10**9, OLD * 10**9 + 1))
-	second = site.get('/text.txt').get('ETag')
+	second = own_site.get('/text.txt').get('ETag')
 	(root / 'text.txt').write_bytes(TEXT + b'!')
 	os.utime(root / 'text.txt', ns=(OLD * 10**9, OLD * 10**9 + 1))
-	third = site.get('/text.txt').get('ETag')
+	third = own_site.get('/text.txt').get('ETag')
 	(root / 'other').write_bytes(TEXT + b'!')
 	os.utime(root / 'other', ns=(OLD * 10**9, OLD * 10**9 + 1))
 	os.rename(root / 'other', root / 'text.txt')
-	fourth = site.get('/text.txt').get('ETag')
+	fourth = own_site.get('/text.txt').get('ETag')
 	assert len({first, second, third, fourth}) == 4
 
 
@@ -193,9 +211,9 @@ def test_conditions(site, headers, status):
 			assert c.ask(target='/text.txt').body == TEXT, 'in step afterwards'
 
 
-def test_no_date_in_the_future(site, root):
+def test_no_date_in_the_future(own_site, root):
 	os.utime(root / 'text.txt', (2**32, 2**32))
-	r = site.get('/text.txt')
+	r = own_site.get('/text.txt')
 	assert r.get('Last-Modified') is None and r.get('ETag')
 	assert email.utils.parsedate(r.get('Date'))
 
