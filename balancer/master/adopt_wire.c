@@ -11,19 +11,9 @@
 #include "common/fd.h"
 #include "common/mem.h"
 
-#define MAGIC 0x64726f7641u /* "drovA" */
-#define BATCH 200           /* the kernel takes 253 with a message */
-
-struct packet {
-	uint64_t magic;
-	uint32_t total; /* descriptors that follow the first packet */
-	uint32_t n;     /* that ride with this one */
-	int32_t numbers[BATCH];
-};
-
 union control {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(BATCH * sizeof(int))];
+	char bytes[CMSG_SPACE(ADOPT_BATCH * sizeof(int))];
 };
 
 static enum err wait_for(int conn, short what)
@@ -41,7 +31,7 @@ static enum err wait_for(int conn, short what)
 
 /* ---- sending ------------------------------------------------------------ */
 
-static enum err send_packet(int conn, struct packet *p, const int *fds)
+static enum err send_packet(int conn, struct adopt_packet *p, const int *fds)
 {
 	union control control;
 	struct iovec iov = { p, sizeof(*p) };
@@ -72,12 +62,14 @@ static enum err send_packet(int conn, struct packet *p, const int *fds)
 
 enum err adopt_send(int conn, int state_fd, const struct state_fd *fds, size_t n)
 {
-	struct packet p = { .magic = MAGIC, .total = (uint32_t)n, .n = 1, .numbers = { -1 } };
-	int batch[BATCH];
+	struct adopt_packet p = {
+		.magic = ADOPT_MAGIC, .total = (uint32_t)n, .n = 1, .numbers = { -1 }
+	};
+	int batch[ADOPT_BATCH];
 	enum err e = send_packet(conn, &p, &state_fd);
 
 	for (size_t at = 0; !e && at < n; at += p.n) {
-		p.n = (uint32_t)MIN(n - at, (size_t)BATCH);
+		p.n = (uint32_t)MIN(n - at, (size_t)ADOPT_BATCH);
 		for (uint32_t i = 0; i < p.n; i++) {
 			batch[i] = fds[at + i].fd;
 			p.numbers[i] = fds[at + i].number;
@@ -90,14 +82,14 @@ enum err adopt_send(int conn, int state_fd, const struct state_fd *fds, size_t n
 /* ---- receiving ---------------------------------------------------------- */
 
 /* Takes the descriptors out of the control data; returns how many. */
-static size_t collect(struct msghdr *h, int fds[static BATCH])
+static size_t collect(struct msghdr *h, int fds[static ADOPT_BATCH])
 {
 	size_t count = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		size_t n = MIN((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), BATCH - count);
+		size_t n = MIN((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), ADOPT_BATCH - count);
 		memcpy(fds + count, CMSG_DATA(c), n * sizeof(int));
 		count += n;
 	}
@@ -111,7 +103,7 @@ static void close_all(int *fds, size_t n)
 }
 
 /* One packet and its p->n descriptors; on failure none of them is open. */
-static enum err recv_packet(int conn, struct packet *p, int fds[static BATCH])
+static enum err recv_packet(int conn, struct adopt_packet *p, int fds[static ADOPT_BATCH])
 {
 	union control control;
 	struct iovec iov = { p, sizeof(*p) };
@@ -129,11 +121,11 @@ static enum err recv_packet(int conn, struct packet *p, int fds[static BATCH])
 	size_t n = collect(&h, fds);
 	if (bytes == 0 && n == 0)
 		e = ERR_CLOSED;
-	else if (bytes != sizeof(*p) || (h.msg_flags & MSG_TRUNC) || p->magic != MAGIC ||
-		 p->n == 0 || p->n > BATCH || n > p->n)
+	else if (bytes != sizeof(*p) || (h.msg_flags & MSG_TRUNC) || p->magic != ADOPT_MAGIC ||
+		 p->n == 0 || p->n > ADOPT_BATCH || n > p->n)
 		e = ERR_PROTOCOL;
-	else if (n < p->n) /* they were sent, but found no room here */
-		e = ERR_FD_LIMIT;
+	else if (n < p->n) /* if they were sent, they found no room here */
+		e = h.msg_flags & MSG_CTRUNC ? ERR_FD_LIMIT : ERR_PROTOCOL;
 	if (e)
 		close_all(fds, n);
 	return e;
@@ -141,8 +133,8 @@ static enum err recv_packet(int conn, struct packet *p, int fds[static BATCH])
 
 static enum err recv_all(int conn, struct state_fd *all, size_t total, size_t *n)
 {
-	struct packet p;
-	int batch[BATCH];
+	struct adopt_packet p;
+	int batch[ADOPT_BATCH];
 
 	while (*n < total) {
 		enum err e = recv_packet(conn, &p, batch);
@@ -160,8 +152,8 @@ static enum err recv_all(int conn, struct state_fd *all, size_t total, size_t *n
 
 enum err adopt_recv(int conn, int *ret_state_fd, struct state_fd **ret_fds, size_t *ret_n)
 {
-	struct packet p;
-	int state[BATCH];
+	struct adopt_packet p;
+	int state[ADOPT_BATCH];
 	size_t n = 0;
 	enum err e = recv_packet(conn, &p, state);
 

@@ -13,6 +13,7 @@
 #define DROVER_MASTER_ADOPT_WIRE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "balancer/master/state.h"
 #include "common/base.h"
@@ -21,6 +22,15 @@
 #define ADOPT_TAKEN "T"
 #define ADOPT_WAIT_MS 5000 /* for the other side to read, or to write, the next packet */
 #define ADOPT_FDS_MAX 65536
+#define ADOPT_MAGIC 0x64726f7641u /* "drovA" */
+#define ADOPT_BATCH 200           /* the kernel takes 253 with a packet */
+
+struct adopt_packet {
+	uint64_t magic;
+	uint32_t total;               /* descriptors that follow the first packet */
+	uint32_t n;                   /* that ride with this one */
+	int32_t numbers[ADOPT_BATCH]; /* what the state calls them; the first packet's has none */
+};
 
 /* Sends all of it; waits for a reader, but never longer than ADOPT_WAIT_MS.  ERR_CLOSED,
  * ERR_SYS with errno. */

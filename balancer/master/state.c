@@ -107,11 +107,15 @@ void state_put_fd(struct state_out *o, const char *name, int fd)
 {
 	if (fd < 0 || o->failed)
 		return;
-	int *grown = grow(o->fds, o->n_fds * sizeof(int), (o->n_fds + 1) * sizeof(int));
-	o->failed = !grown;
-	if (!grown)
-		return;
-	o->fds = grown;
+	if (o->n_fds == o->room_fds) {
+		size_t room = o->room_fds * 2 + 16;
+		int *grown = grow(o->fds, o->n_fds * sizeof(int), room * sizeof(int));
+		o->failed = !grown;
+		if (!grown)
+			return;
+		o->fds = grown;
+		o->room_fds = room;
+	}
 	o->fds[o->n_fds++] = fd;
 	state_put_u64(o, name, (uint64_t)fd);
 }
@@ -374,28 +378,62 @@ static enum err note_descriptors(struct state_in *in, const struct state_record 
 	return ERR_OK;
 }
 
-/* Closes what is not the file that the number stood for when the state was written. */
-static enum err check_given(struct state_in *in, const struct state_record *end)
+/* Which file stood behind a number when the state was written. */
+struct identity {
+	uint64_t number, device, inode;
+};
+
+/* The caller frees *ret. */
+static enum err read_identities(const struct state_record *end, struct identity **ret, size_t *ret_n)
 {
 	struct slice list, files;
-	uint64_t number, device, inode;
-	struct stat st;
+	size_t room = 1, n = 0;
 
 	if (!state_get_bytes(end, "descriptors", &list) ||
 	    !state_get_bytes(end, "identities", &files))
 		return ERR_SYNTAX;
-	while (list.n > 0) {
-		if (!take_number(&list, INT32_MAX, &number) ||
-		    !take_number(&files, UINT64_MAX, &device) ||
-		    !take_number(&files, UINT64_MAX, &inode))
+	for (size_t i = 0; i < list.n; i++)
+		room += list.p[i] == ' ';
+	struct identity *all = mem_alloc(room * sizeof(*all));
+	if (!all)
+		return ERR_NOMEM;
+	for (; list.n > 0; n++) {
+		if (!take_number(&list, INT32_MAX, &all[n].number) ||
+		    !take_number(&files, UINT64_MAX, &all[n].device) ||
+		    !take_number(&files, UINT64_MAX, &all[n].inode)) {
+			mem_free(all);
 			return ERR_SYNTAX;
-		for (size_t i = 0; i < in->n_fds; i++) {
-			struct state_fd *f = &in->fds[i];
-			if (f->number == (int)number && f->fd >= 0 &&
-			    (fstat(f->fd, &st) != 0 || st.st_dev != device || st.st_ino != inode))
-				fd_close(&f->fd);
 		}
 	}
+	*ret = all;
+	*ret_n = n;
+	return ERR_OK;
+}
+
+static bool is_as_written(const struct state_fd *f, const struct identity *all, size_t n)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < n; i++)
+		if ((int)all[i].number == f->number)
+			return fstat(f->fd, &st) == 0 && st.st_dev == all[i].device &&
+			       st.st_ino == all[i].inode;
+	return false;
+}
+
+/* Closes what is not the file that its number stood for when the state was written. */
+static enum err check_given(struct state_in *in, const struct state_record *end)
+{
+	struct identity *all;
+	size_t n;
+	enum err e = read_identities(end, &all, &n);
+
+	if (e)
+		return e;
+	for (size_t i = 0; i < in->n_fds; i++)
+		if (!is_as_written(&in->fds[i], all, n))
+			fd_close(&in->fds[i].fd);
+	mem_free(all);
 	return ERR_OK;
 }
 

@@ -61,7 +61,7 @@ struct state_out {
 	size_t n, room;
 	uint32_t records;
 	int *fds;        /* the descriptors in it; borrowed */
-	size_t n_fds;
+	size_t n_fds, room_fds;
 	bool identify;   /* also say which files they are; to be set before state_finish() */
 	bool failed;     /* out of memory: nothing more is written */
 };
@@ -108,8 +108,8 @@ struct state_record {
 MUST_CHECK enum err state_in_init(struct state_in *in, int fd, bool dry);
 
 /* The same for a state of another process: `given` (taken, also on failure) are the
- * descriptors that it has sent.  Those that are not the files that the state means are
- * closed: they count as missing. */
+ * descriptors that it has sent.  Those that are not the files that the state means, or that it
+ * does not name, are closed: they count as missing. */
 MUST_CHECK enum err state_in_init_given(struct state_in *in, int fd, struct state_fd *given,
 					size_t n_given);
 

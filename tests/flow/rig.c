@@ -15,6 +15,7 @@
 
 #include "flow/rig.h"
 #include "lib/process.h"
+#include "lib/proxy_config.h"
 
 #include "balancer/proxy/client.h"
 #include "common/clock.h"
@@ -193,17 +194,15 @@ static void make_config(struct rig *r)
 	};
 	r->route = (struct cfg_route){ .path = s->routed ? path : NULL };
 	r->config = (struct config){
-		.listens = &r->listen, .n_listens = 1, .balancers = 1,
+		PROXY_CONFIG, .listens = &r->listen, .n_listens = 1,
 		.apps = &r->app, .n_apps = 1, .routes = &r->route, .n_routes = 1,
-		.timeout_head_ms = 10000, .timeout_body_ms = 30000, .timeout_idle_ms = 75000,
-		.timeout_connect_ms = 2000, .timeout_response_ms = 60000, .timeout_tunnel_ms = 3600000,
-		.limit_head_bytes = OR(s->head_bytes, 16384), .limit_uri_bytes = 8192,
-		.limit_headers = 100, .limit_body_bytes = s->body_bytes, .limit_min_rate = s->min_rate,
+		.limit_body_bytes = s->body_bytes, .limit_min_rate = s->min_rate,
 		.limit_connections = s->connections, .limit_per_client = s->per_client,
 		.shutdown_soft_ms = 5000, .shutdown_hard_ms = 10000,
 		.log_format = s->log_json ? LOG_FORMAT_JSON : LOG_FORMAT_COMBINED,
 		.trust = &r->trust, .n_trust = s->trusting,
 	};
+	r->config.limit_head_bytes = OR(s->head_bytes, r->config.limit_head_bytes);
 	if (addr_block_parse(SLICE("127.0.0.0/8"), &r->trust))
 		abort();
 }

@@ -12,6 +12,8 @@
 #include "balancer/proxy/loop.h"
 #include "common/log.h"
 #include "fuzz/packets.h"
+#include "lib/proxy_config.h"
+#include "lib/send_raw.h"
 
 #define RECORDS_MAX 20
 
@@ -28,18 +30,9 @@ static struct roster *roster;
 static struct tally *tally;
 static struct cfg_listen listen_on;
 static struct config config = {
+	PROXY_CONFIG,
 	.listens = &listen_on,
 	.n_listens = 1,
-	.balancers = 1,
-	.timeout_head_ms = 10000,
-	.timeout_body_ms = 30000,
-	.timeout_idle_ms = 75000,
-	.timeout_connect_ms = 2000,
-	.timeout_response_ms = 60000,
-	.timeout_tunnel_ms = 3600000,
-	.limit_head_bytes = 16384,
-	.limit_uri_bytes = 8192,
-	.limit_headers = 100,
 	.limit_per_client = 5,
 };
 
@@ -74,7 +67,6 @@ static int a_socket(int family)
 static bool send_next(int channel, uint64_t *number, const uint8_t **p, size_t *n)
 {
 	static char packet[sizeof(struct handover_record) + HANDOVER_PACKET_BYTES];
-	char control[CMSG_SPACE(3 * sizeof(int))] = { 0 };
 	struct handover_record r = { .listen = { .len = sizeof(listen_on.address.in) } };
 	int fds[3], n_fds = 0;
 
@@ -101,18 +93,7 @@ static bool send_next(int channel, uint64_t *number, const uint8_t **p, size_t *
 	length += how & FULL ? HANDOVER_PACKET_BYTES : given - taken;
 	*p += 2 + given;
 	*n -= 2 + given;
-	struct iovec iov = { packet, length };
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
-	if (n_fds) {
-		h.msg_control = control;
-		h.msg_controllen = CMSG_SPACE((size_t)n_fds * sizeof(int));
-		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN((size_t)n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, (size_t)n_fds * sizeof(int));
-	}
-	ssize_t sent = sendmsg(channel, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t sent = send_raw(channel, packet, length, fds, (size_t)n_fds);
 	for (int i = 0; i < n_fds; i++)
 		close(fds[i]);
 	return sent >= 0;

@@ -1,12 +1,11 @@
 /* What the monitor sends to the master: the master's real handlers on a real channel, at whose
- * other end stands whoever took the monitor over.  No process is started: fork(), pidfds and
- * signals of the master lead here (--wrap), and so does what would change something; what only
- * looks is done in earnest, on two apps whose workers have printed something.
+ * other end stands whoever took the monitor over.  No process is started (child.h), and what would
+ * change something leads here (--wrap); what only looks is done in earnest, on two apps whose
+ * workers have printed something.
  *
  * The same packets go through a model of a few lines: which commands are carried out, on which
  * app and with which number; what is answered, to which ticket; whether the monitor is ended;
  * and no descriptor stays. */
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -20,6 +19,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "fuzz/child.h"
 #include "fuzz/packets.h"
 
 #define DONE_MAX (2 * PACKETS_MAX)
@@ -41,52 +41,17 @@ static struct cfg_app conf = { .command = command };
 static struct release release = { .number = 7, .conf = &conf };
 static struct app apps[2];
 static struct recent_worker *writers[2];
-static int peer = -1; /* the monitor's end */
-static unsigned kills;
 static struct done done[DONE_MAX];
 static unsigned n_done;
 
 /* ---- what would change something ----------------------------------------- */
 
-pid_t __wrap_fork(void);
-enum err __wrap_fd_of_pid(pid_t pid, int *ret_fd);
-enum err __wrap_fd_signal_pid(int pidfd, int sig);
-enum err __real_msg_pair(int ret_fds[2]);
-enum err __wrap_msg_pair(int ret_fds[2]);
 uint32_t __wrap_reload_ask(struct master *m, const char *why);
 void __wrap_shutdown_ask(struct master *m, const char *why);
 void __wrap_upgrade_begin(struct master *m, const char *why);
 enum admin_code __wrap_app_restart(struct app *a);
 enum admin_code __wrap_app_scale(struct app *a, uint32_t n);
 enum admin_code __wrap_app_drain(struct app *a, uint32_t i, pid_t *ret_pid);
-
-pid_t __wrap_fork(void)
-{
-	return 0x3fffffff;
-}
-
-enum err __wrap_fd_of_pid(pid_t pid, int *ret_fd)
-{
-	(void)pid;
-	*ret_fd = eventfd(0, EFD_CLOEXEC);
-	return *ret_fd < 0 ? ERR_SYS : ERR_OK;
-}
-
-enum err __wrap_fd_signal_pid(int pidfd, int sig)
-{
-	(void)pidfd, (void)sig;
-	kills++;
-	return ERR_OK;
-}
-
-enum err __wrap_msg_pair(int ret_fds[2])
-{
-	enum err e = __real_msg_pair(ret_fds);
-
-	if (e == ERR_OK)
-		peer = dup(ret_fds[1]);
-	return e;
-}
 
 static void note(enum admin_verb verb, uint32_t app_id, uint32_t number)
 {
@@ -268,7 +233,7 @@ static void check_answers(const struct model *model, unsigned *n)
 	struct msg msg;
 	int fd;
 
-	while (msg_recv(peer, MSG_DOWN, &msg, &fd) == ERR_OK) {
+	while (msg_recv(child_peer, MSG_DOWN, &msg, &fd) == ERR_OK) {
 		FUZZ_CHECK(*n < model->n_answers, "an answer more than was asked for");
 		const struct msg *want = &model->answers[(*n)++];
 		FUZZ_CHECK(msg.type == (fd >= 0 ? MSG_ANSWER_WITH : MSG_ANSWER) &&
@@ -302,7 +267,7 @@ static void run(const uint8_t *data, size_t n)
 	for (unsigned i = 0; i < PACKETS_MAX && packet_next(&data, &n, &packet); i++) {
 		if (packet.flags & FLAG_LINE)
 			recents_add(writers[i & 1], 1, "some line", 9, false);
-		if (!packet_send(peer, &packet))
+		if (!packet_send(child_peer, &packet))
 			break;
 		model_hear(&model, &packet);
 		if (turning)
@@ -310,7 +275,7 @@ static void run(const uint8_t *data, size_t n)
 	}
 	turn(&model, &answers, PACKETS_MAX);
 	FUZZ_CHECK(answers == model.n_answers, "%u answers, not %u", answers, model.n_answers);
-	FUZZ_CHECK(kills == model.killed, "%u signals sent, not %d", kills, model.killed);
+	FUZZ_CHECK(child_kills == model.killed, "%u signals sent, not %d", child_kills, model.killed);
 	FUZZ_CHECK(n_done == model.n_done &&
 			   memcmp(done, model.done, n_done * sizeof(done[0])) == 0,
 		   "%u commands carried out, not the %u that were asked for", n_done, model.n_done);
@@ -320,7 +285,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	boot();
 	uint64_t before = open_fds();
-	kills = n_done = 0;
+	child_kills = n_done = 0;
 	master.admin.now.fd = STDIN_FILENO; /* there is a socket to serve */
 	monitor_start(&master);
 	FUZZ_CHECK(master.monitor.pid, "the monitor cannot be started");
@@ -331,7 +296,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	fd_close(&master.monitor.owed.fd);
 	backoff_history_fini(&master.monitor.history);
 	monitor_init(&master);
-	close(peer);
+	close(child_peer);
 	FUZZ_CHECK(open_fds() == before, "a descriptor is left open");
 	return 0;
 }

@@ -9,23 +9,15 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "fuzz/packets.h"
+#include "lib/proxy_config.h"
 
 static struct roster *roster;
 static struct tally *tally;
 static struct cfg_listen listen_on;
 static struct config config = {
+	PROXY_CONFIG,
 	.listens = &listen_on,
 	.n_listens = 1,
-	.balancers = 1,
-	.timeout_head_ms = 10000,
-	.timeout_body_ms = 30000,
-	.timeout_idle_ms = 75000,
-	.timeout_connect_ms = 2000,
-	.timeout_response_ms = 60000,
-	.timeout_tunnel_ms = 3600000,
-	.limit_head_bytes = 16384,
-	.limit_uri_bytes = 8192,
-	.limit_headers = 100,
 	.shutdown_soft_ms = 5000,
 	.shutdown_hard_ms = 10000,
 };

@@ -1,11 +1,8 @@
 /* What a balancer sends to the master: the master's real handlers on a real channel, at
- * whose other end stands whoever took the balancer over.  No process is started: fork(),
- * pidfds and signals of the master lead here (--wrap).
+ * whose other end stands whoever took the balancer over.  No process is started (child.h).
  *
  * The same packets go through a model of a few lines: what it believes of the balancer,
  * and whether it ends it, has to be what the master does; and no descriptor stays. */
-#include <sys/eventfd.h>
-#include <sys/types.h>
 #include <unistd.h>
 
 #include "balancer/master/balancer_proc.h"
@@ -14,6 +11,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "fuzz/child.h"
 #include "fuzz/packets.h"
 
 #define ACKS_OVER_MAX 16 /* as the master has it */
@@ -24,42 +22,6 @@ enum { FLAG_ROSTER = 1 /* the roster changes before it */ };
 static struct master master;
 static struct config config;
 static struct config_ref config_ref = { .cfg = &config };
-static int peer = -1; /* the balancer's end */
-static unsigned kills;
-
-pid_t __wrap_fork(void);
-enum err __wrap_fd_of_pid(pid_t pid, int *ret_fd);
-enum err __wrap_fd_signal_pid(int pidfd, int sig);
-enum err __real_msg_pair(int ret_fds[2]);
-enum err __wrap_msg_pair(int ret_fds[2]);
-
-pid_t __wrap_fork(void)
-{
-	return 0x3fffffff;
-}
-
-enum err __wrap_fd_of_pid(pid_t pid, int *ret_fd)
-{
-	(void)pid;
-	*ret_fd = eventfd(0, EFD_CLOEXEC);
-	return *ret_fd < 0 ? ERR_SYS : ERR_OK;
-}
-
-enum err __wrap_fd_signal_pid(int pidfd, int sig)
-{
-	(void)pidfd, (void)sig;
-	kills++;
-	return ERR_OK;
-}
-
-enum err __wrap_msg_pair(int ret_fds[2])
-{
-	enum err e = __real_msg_pair(ret_fds);
-
-	if (e == ERR_OK)
-		peer = dup(ret_fds[1]);
-	return e;
-}
 
 static void boot(void)
 {
@@ -132,7 +94,7 @@ static void check_told(void)
 	int fd;
 	enum err e;
 
-	while ((e = msg_recv(peer, MSG_DOWN, &msg, &fd)) == ERR_OK) {
+	while ((e = msg_recv(child_peer, MSG_DOWN, &msg, &fd)) == ERR_OK) {
 		if (fd >= 0)
 			fd_close(&fd);
 		FUZZ_CHECK(msg.type != MSG_ROSTER ||
@@ -168,7 +130,7 @@ static void run(struct generation *g, const uint8_t *data, size_t n)
 			turn(); /* what was sent before is judged by the version before */
 			change_roster(&model);
 		}
-		if (!packet_send(peer, &packet))
+		if (!packet_send(child_peer, &packet))
 			break;
 		model_hear(&model, &packet);
 		if (turning)
@@ -178,8 +140,8 @@ static void run(struct generation *g, const uint8_t *data, size_t n)
 	FUZZ_CHECK(b->acked == model.acked && b->ready == model.ready && b->stopped == model.stopped,
 		   "acked %llu ready %d stopped %d, not %llu %d %d", (unsigned long long)b->acked,
 		   b->ready, b->stopped, (unsigned long long)model.acked, model.ready, model.stopped);
-	FUZZ_CHECK(kills == model.killed && b->killed == model.killed, "%u signals sent, not %d",
-		   kills, model.killed);
+	FUZZ_CHECK(child_kills == model.killed && b->killed == model.killed, "%u signals sent, not %d",
+		   child_kills, model.killed);
 	FUZZ_CHECK(balancers_follow(&master, model.newest) == (model.acked >= model.newest),
 		   "the master counts on an acknowledgement that did not come");
 	balancer_free(b);
@@ -204,11 +166,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	};
 	list_init(&g.balancers);
 	list_push_back(&master.generations, &g.link);
-	kills = 0;
+	child_kills = 0;
 	run(&g, data, n);
 	FUZZ_CHECK(g.state == state && g.accepting, "the generation went on");
 	list_remove(&g.link);
-	close(peer);
+	close(child_peer);
 	FUZZ_CHECK(open_fds() == before, "a descriptor is left open");
 	return 0;
 }

@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "lib/send_raw.h"
 
 bool packet_next(const uint8_t **p, size_t *n, struct packet *ret_packet)
 {
@@ -21,26 +22,11 @@ bool packet_next(const uint8_t **p, size_t *n, struct packet *ret_packet)
 
 bool packet_send(int channel, const struct packet *packet)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)packet->bytes, .iov_len = packet->n };
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 	int fds[PACKET_FDS_MAX];
 
 	for (unsigned i = 0; i < packet->n_fds; i++)
 		fds[i] = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (packet->n_fds) {
-		h.msg_control = control.bytes;
-		h.msg_controllen = CMSG_SPACE(packet->n_fds * sizeof(int));
-		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(packet->n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, packet->n_fds * sizeof(int));
-	}
-	ssize_t sent = sendmsg(channel, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t sent = send_raw(channel, packet->bytes, packet->n, fds, packet->n_fds);
 	FUZZ_CHECK(sent >= 0 || errno == EPIPE || errno == ECONNRESET, "sending: %s",
 		   strerror(errno));
 	for (unsigned i = 0; i < packet->n_fds; i++)

@@ -22,29 +22,17 @@
 #include "balancer/proxy/proxy.h"
 #include "common/msg.h"
 #include "common/proc.h"
+#include "lib/send_raw.h"
 
 static _Atomic int *begun; /* shared by all processes: the first one only */
 
 static void say(const struct proxy_heritage *h, const void *bytes, size_t n, int n_fds)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(200 * sizeof(int))];
-	} control = { .bytes = "" };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = n };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int fds[SEND_RAW_FDS_MAX];
 
-	if (n_fds) {
-		m.msg_control = control.bytes;
-		m.msg_controllen = CMSG_SPACE((size_t)n_fds * sizeof(int));
-		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-		*c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-				       .cmsg_type = SCM_RIGHTS,
-				       .cmsg_len = CMSG_LEN((size_t)n_fds * sizeof(int)) };
-		for (int i = 0; i < n_fds; i++)
-			memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &h->listeners[0], sizeof(int));
-	}
-	(void)!sendmsg(h->channel, &m, MSG_NOSIGNAL);
+	for (int i = 0; i < n_fds; i++)
+		fds[i] = h->listeners[0];
+	(void)!send_raw(h->channel, bytes, n, fds, (size_t)n_fds);
 }
 
 static void say_message(const struct proxy_heritage *h, uint32_t type, uint32_t zero, uint64_t raw)

@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "common/msg.h"
 #include "lib/process.h"
+#include "lib/send_raw.h"
 
 static int ends[2]; /* [0] the master's, [1] the balancer's */
 static int fds_before;
@@ -33,29 +34,15 @@ static int tear_down(void **state)
 	return -1;
 }
 
-/* Any bytes with any number of copies of descriptor 0, past all checks. */
-static void send_raw(int channel, const void *bytes, size_t n, int n_fds)
+/* Any bytes with any number of copies of one descriptor, past all checks. */
+static void send_any(int channel, const void *bytes, size_t n, int n_fds)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(64 * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = n };
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
-	int zero = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fds[SEND_RAW_FDS_MAX], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	if (n_fds) {
-		h.msg_control = control.bytes;
-		h.msg_controllen = CMSG_SPACE((size_t)n_fds * sizeof(int));
-		struct cmsghdr *c = &control.align;
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN((size_t)n_fds * sizeof(int));
-		for (int i = 0; i < n_fds; i++)
-			memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &zero, sizeof(int));
-	}
-	assert_int_equal(sendmsg(channel, &h, 0), (ssize_t)n);
-	close(zero);
+	for (int i = 0; i < n_fds; i++)
+		fds[i] = null;
+	assert_int_equal(send_raw(channel, bytes, n, fds, (size_t)n_fds), (ssize_t)n);
+	close(null);
 }
 
 static void test_pair(void **state)
@@ -169,7 +156,7 @@ static void test_refused(void **state)
 		memset(&packet, 0, sizeof(packet));
 		packet.m.type = rows[i].type;
 		packet.m.zero = rows[i].zero;
-		send_raw(ends[1], &packet, rows[i].bytes, rows[i].fds);
+		send_any(ends[1], &packet, rows[i].bytes, rows[i].fds);
 		check_row_int(rows[i].row, msg_recv(ends[0], MSG_UP, &in, &fd), rows[i].want);
 		check_row_int(rows[i].row, in.type, 99);
 		check_row_int(rows[i].row, fd, 4711);
@@ -192,7 +179,7 @@ static void test_wrong_descriptor_counts_for_a_type_with_one(void **state)
 	for (int n = 0; n <= 9; n++) {
 		struct msg in;
 		int fd = -1;
-		send_raw(ends[0], &m, sizeof(m), n);
+		send_any(ends[0], &m, sizeof(m), n);
 		enum err e = msg_recv(ends[1], MSG_DOWN, &in, &fd);
 		assert_int_equal(e, n == 1 ? ERR_OK : ERR_PROTOCOL);
 		fd_close(&fd);
@@ -230,7 +217,7 @@ static void test_surplus_that_found_no_room(void **state)
 	int fd = 4711;
 
 	(void)state;
-	send_raw(ends[1], &m, sizeof(m), 1);
+	send_any(ends[1], &m, sizeof(m), 1);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	tight = old;
 	tight.rlim_cur = 3;

@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "balancer/master/state.h"
 #include "common/fd.h"
 #include "common/mem.h"
+#include "lib/process.h"
 
 struct thing {
 	uint32_t u32;
@@ -22,9 +24,9 @@ struct thing {
 };
 
 static const struct state_field fields[] = {
-	STATE_FIELD(struct thing, U32, u32),   STATE_FIELD(struct thing, U64, u64),
-	STATE_FIELD(struct thing, I32, i32),   STATE_FIELD(struct thing, BOOL, flag),
-	STATE_FIELD(struct thing, FD, fd),     STATE_FIELD(struct thing, TEXT, text),
+	STATE_FIELD(struct thing, U32, u32),    STATE_FIELD(struct thing, U64, u64),
+	STATE_FIELD(struct thing, I32, i32),    STATE_FIELD(struct thing, BOOL, flag),
+	STATE_FIELD(struct thing, FD, fd),      STATE_FIELD(struct thing, TEXT, text),
 	STATE_FIELD(struct thing, ADDR, where),
 };
 
@@ -166,7 +168,8 @@ static void test_what_is_none(void **state)
 		{ "drover state 1\nend\n records=1:0\n\nmore\n\n", ERR_SYNTAX },
 		{ "drover state 1\nend\n records=1:0\n", ERR_SYNTAX },
 		{ "drover state 1\na\n b=3:c\n\nend\n records=1:1\n\n", ERR_SYNTAX },
-		{ "drover state 1\na\n b=99999999999999999999:c\n\nend\n records=1:1\n\n", ERR_SYNTAX },
+		{ "drover state 1\na\n b=99999999999999999999:c\n\nend\n records=1:1\n\n",
+		  ERR_SYNTAX },
 		{ "drover state 1\na\n b=-1:c\n\nend\n records=1:1\n\n", ERR_SYNTAX },
 		{ "drover state 1\na\n b\n\nend\n records=1:1\n\n", ERR_SYNTAX },
 		{ "drover state 1\n a=1:b\n\nend\n records=1:1\n\n", ERR_SYNTAX },
@@ -231,6 +234,144 @@ static void test_out_of_memory(void **state)
 	}
 }
 
+/* ---- of another process -------------------------------------------------- */
+
+/* A state that names three files, under these numbers: */
+#define A 901
+#define B 902
+#define C 903
+
+static void write_three(struct state_out *out, const int files[3], int *ret_fd)
+{
+	static const char *const names[] = { "a", "b", "c" };
+	int moved[3];
+
+	for (int i = 0; i < 3; i++)
+		moved[i] = dup2(files[i], A + i);
+	state_record(out, "thing");
+	for (int i = 0; i < 3; i++)
+		state_put_fd(out, names[i], moved[i]);
+	out->identify = true;
+	assert_int_equal(state_finish(out, ret_fd), ERR_OK);
+	for (int i = 0; i < 3; i++)
+		close(moved[i]);
+}
+
+/* Given under which number, which of the files (3: one that was never named); and which of
+ * them "a", "b", "c" are then (-1: none). */
+static const struct {
+	const char *name;
+	struct {
+		int number, file;
+	} given[5]; /* up to a number of 0 */
+	int expect[3];
+} given_rows[] = {
+	{ "all", { { A, 0 }, { B, 1 }, { C, 2 } }, { 0, 1, 2 } },
+	{ "in another order", { { C, 2 }, { A, 0 }, { B, 1 } }, { 0, 1, 2 } },
+	{ "none", { { 0, 0 } }, { -1, -1, -1 } },
+	{ "some", { { B, 1 } }, { -1, 1, -1 } },
+	{ "two exchanged", { { A, 1 }, { B, 0 }, { C, 2 } }, { -1, -1, 2 } },
+	{ "another file", { { A, 0 }, { B, 3 }, { C, 2 } }, { 0, -1, 2 } },
+	{ "numbers that it does not name", { { 904, 0 }, { -1, 1 }, { C, 2 } }, { -1, -1, 2 } },
+	{ "a number twice", { { A, 0 }, { A, 0 }, { B, 1 } }, { 0, 1, -1 } },
+	{ "twice, the first another file", { { A, 3 }, { A, 0 } }, { -1, -1, -1 } },
+};
+
+static ino_t inode(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static size_t give(size_t row, const int files[4], struct state_fd **ret)
+{
+	size_t n = 0;
+
+	*ret = mem_must_alloc(5 * sizeof(**ret));
+	for (; given_rows[row].given[n].number; n++)
+		(*ret)[n] = (struct state_fd){ given_rows[row].given[n].number,
+					       dup(files[given_rows[row].given[n].file]) };
+	return n;
+}
+
+static void check_given_row(size_t row, int state_fd, const int files[4])
+{
+	static const char *const names[] = { "a", "b", "c" };
+	const char *name = given_rows[row].name;
+	struct state_fd *given;
+	struct state_in in;
+	struct state_record r;
+	size_t at = 0, n = give(row, files, &given);
+
+	check_row_int(name, state_in_init_given(&in, state_fd, given, n), ERR_OK);
+	check_row(name, state_next(&in, &at, "thing", &r));
+	for (int i = 0; i < 3; i++) {
+		int expect = given_rows[row].expect[i], fd = state_get_fd(&r, names[i]);
+		check_row_int(name, inode(fd), expect < 0 ? 0 : inode(files[expect]));
+		if (fd >= 0)
+			close(fd);
+	}
+	state_in_fini(&in);
+}
+
+static void test_given_by_another_process(void **state)
+{
+	struct state_out out = { .bytes = NULL };
+	int files[4], fd;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		files[i] = memfd_of("x", 1);
+	write_three(&out, files, &fd);
+	int before = count_fds();
+	for (size_t i = 0; i < ARRAY_LEN(given_rows); i++) {
+		check_given_row(i, fd, files);
+		check_row_int(given_rows[i].name, count_fds(), before);
+	}
+	state_out_fini(&out);
+	close(fd);
+	for (int i = 0; i < 4; i++)
+		close(files[i]);
+}
+
+/* They are taken, and closed, whatever the state is like. */
+static void test_given_with_a_state_that_is_none(void **state)
+{
+#define START "drover state 1\nend\n records=1:0\n"
+	static const struct {
+		const char *text;
+		enum err expect;
+	} texts[] = {
+		{ "nonsense", ERR_SYNTAX },
+		{ "drover state 2\nend\n records=1:0\n\n", ERR_RANGE },
+		{ START "\n", ERR_SYNTAX },
+		{ START " descriptors=1:7\n\n", ERR_SYNTAX },
+		{ START " identities=3:1 2\n\n", ERR_SYNTAX },
+		{ START " descriptors=1:7\n identities=0:\n\n", ERR_SYNTAX },
+		{ START " descriptors=1:7\n identities=1:1\n\n", ERR_SYNTAX },
+		{ START " descriptors=3:7 8\n identities=3:1 2\n\n", ERR_SYNTAX },
+		{ START " descriptors=2:-7\n identities=3:1 2\n\n", ERR_SYNTAX },
+		{ START " descriptors=1:7\n identities=22:1 18446744073709551616\n\n", ERR_SYNTAX },
+		{ START " descriptors=10:2147483648\n identities=3:1 2\n\n", ERR_SYNTAX },
+		{ START " descriptors=1:7\n identities=3:1 2\n\n", ERR_OK },
+		{ START " descriptors=0:\n identities=0:\n\n", ERR_OK },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		int before = count_fds(), fd = memfd_of(texts[i].text, strlen(texts[i].text));
+		struct state_fd *given = mem_must_alloc(sizeof(*given));
+		struct state_in in;
+		*given = (struct state_fd){ .number = 7, .fd = dup(fd) };
+		check_row_int(texts[i].text, state_in_init_given(&in, fd, given, 1), texts[i].expect);
+		state_in_fini(&in);
+		close(fd);
+		check_row_int(texts[i].text, count_fds(), before);
+	}
+#undef START
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +381,8 @@ int main(void)
 		cmocka_unit_test(test_what_is_none),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_given_by_another_process),
+		cmocka_unit_test(test_given_with_a_state_that_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

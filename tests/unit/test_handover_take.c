@@ -1,0 +1,384 @@
+/* balancer/proxy/handover_take.c: what is taken goes on as it was, and whatever else comes, nothing
+ * of it is left. */
+#include "test_handover.h"
+
+#include "lib/send_raw.h"
+
+/* ---- taking ------------------------------------------------------------- */
+
+static void test_idle_is_taken(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	struct handover_record r = idle_record(1);
+	send_record(channel, &r, &e, "");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	assert_int_equal(gauge(&s, COUNTER_connections_idle), 1);
+	assert_int_equal(gauge(&s, COUNTER_connections_inherited), 1);
+	expect_open(e.client);
+	clock_freeze(T0 + 4900000);
+	deadline_sweep(&s.proxy->inherited[INHERITED_IDLE], s.proxy);
+	expect_open(e.client);
+	clock_freeze(T0 + 5000000); /* what was left of its time, not all of it anew */
+	deadline_sweep(&s.proxy->inherited[INHERITED_IDLE], s.proxy);
+	expect(e.client, "");
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+static void test_tunnel_is_taken(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	struct handover_record r = tunnel_record(1);
+	r.pieces[PIECE_TO_CLIENT] = 4;
+	r.pieces[PIECE_TO_WORKER] = 6;
+	r.pieces[PIECE_LINE] = 5;
+	send_record(channel, &r, &e, "backfurtherGET /"); /* 4, then 6 and one too many */
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_CLOSED);
+	close(channel);
+	close_ends(&e);
+	side_stop(&s);
+
+	e = make_ends();
+	channel = taker_start(&s);
+	r.pieces[PIECE_TO_WORKER] = 7;
+	say(e.client, " and on");
+	say(e.worker, " and away");
+	send_record(channel, &r, &e, "backfurtherGET /");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	assert_int_equal(tally_in_flight(tally, SLOT), 1);
+	assert_int_equal(tally_tunnels(tally, SLOT), 1);
+	turn(&s);
+	expect(e.worker, "further and on");
+	expect(e.client, "back and away");
+	assert_int_equal(shutdown(e.client, SHUT_WR), 0);
+	turn(&s);
+	expect(e.worker, "");
+	say(e.worker, "last");
+	turn(&s);
+	expect(e.client, "last");
+	fd_close(&e.worker);
+	turn(&s);
+	expect(e.client, "");
+	assert_int_equal(tally_in_flight(tally, SLOT), 0);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+/* More than one packet holds, as a client that does not read leaves it. */
+static void test_many_bytes(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	static char bytes[100001], back[100001];
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bytes) - 1; i++)
+		bytes[i] = (char)('a' + i % 23);
+	begin();
+	int channel = taker_start(&s);
+	struct handover_record r = tunnel_record(1);
+	r.pieces[PIECE_TO_CLIENT] = sizeof(bytes) - 1;
+	send_record(channel, &r, &e, bytes);
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	for (ssize_t got = 1; got > 0; turn(&s)) {
+		got = read(e.client, back + n, sizeof(back) - n);
+		n += (size_t)MAX(got, 0);
+	}
+	assert_int_equal(n, sizeof(bytes) - 1);
+	assert_memory_equal(back, bytes, n);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+static void test_no_room(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	s.heritage.sockets_max = 0;
+	struct handover_record r = tunnel_record(1);
+	int kept = fcntl(e.client_fd, F_DUPFD_CLOEXEC, 3);
+	send_record(channel, &r, &e, "");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_REFUSED);
+	expect_open(e.client);
+	assert_int_equal(s.proxy->n_clients, 0);
+	close(kept);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+/* Its worker's tunnels were ended while it was on the way. */
+static void test_late_tunnel(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	set_worker(WORKER_STOPPING);
+	assert_true(pick_follow_roster(s.proxy));
+	struct handover_record r = tunnel_record(1);
+	send_record(channel, &r, &e, "");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	expect(e.worker, "");
+	expect(e.client, "");
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+/* The FIN that came while bytes before it could not go yet follows them from the next process. */
+static void test_fin_behind_bytes(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = tunnel_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	r.flags |= HANDOVER_EOF | HANDOVER_WORKER_ENDED;
+	r.pieces[PIECE_TO_CLIENT] = r.pieces[PIECE_TO_WORKER] = 3;
+	send_record(channel, &r, &e, "foobar");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	expect(e.client, "foo");
+	expect(e.client, "");
+	expect(e.worker, "bar");
+	expect(e.worker, "");
+	assert_int_equal(s.proxy->n_clients, 0);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+/* ---- what nobody sends who means well ----------------------------------- */
+
+struct hostile {
+	const char *name;
+	void (*spoil)(struct handover_record *r);
+	const char *bytes;
+};
+
+#define SPOIL(name, ...)                                    \
+	static void spoil_##name(struct handover_record *r) \
+	{                                                   \
+		__VA_ARGS__;                                \
+	}
+SPOIL(form, r->form++)
+SPOIL(kind, r->kind = HANDOVER_KIND_MAX)
+SPOIL(number, r->number = 9)
+SPOIL(state, r->state = CLIENT_DEAD)
+SPOIL(linger, r->state = CLIENT_LINGER)
+SPOIL(flags, r->flags = HANDOVER_FLAG_MAX)
+SPOIL(family, r->peer.sa.sa_family = AF_NETLINK)
+SPOIL(other_family, r->peer.sa.sa_family = AF_INET)
+SPOIL(listen, r->listen.len = sizeof(r->listen) + 1)
+SPOIL(no_listen, r->listen.len = 0)
+SPOIL(slot, r->slot = ROSTER_SLOTS)
+SPOIL(big_slot, r->slot = UINT32_MAX)
+SPOIL(epoch, r->epoch = 0)
+SPOIL(future, r->started_us = UINT64_MAX / 2)
+SPOIL(minor, r->minor = 2)
+SPOIL(too_many, r->pieces[PIECE_TO_CLIENT] = UINT32_MAX)
+SPOIL(overflow, r->pieces[PIECE_TO_CLIENT] = r->pieces[PIECE_TO_WORKER] = 1u << 31)
+SPOIL(line, r->pieces[PIECE_LINE] = 4097)
+SPOIL(fewer, r->pieces[PIECE_LINE] = 2)
+SPOIL(more, r->pieces[PIECE_LINE] = 40000)
+SPOIL(input, r->pieces[PIECE_INPUT] = 3)
+SPOIL(idle_tunnel, r->state = CLIENT_IDLE)
+SPOIL(client_with_worker, r->kind = HANDOVER_CLIENT)
+SPOIL(deaf, r->flags = HANDOVER_WORKER_DEAF; r->pieces[PIECE_TO_WORKER] = 3)
+
+static const struct hostile hostile[] = {
+	{ "form", spoil_form, "" },
+	{ "kind", spoil_kind, "" },
+	{ "number", spoil_number, "" },
+	{ "state", spoil_state, "" },
+	{ "linger", spoil_linger, "" },
+	{ "flags", spoil_flags, "" },
+	{ "family", spoil_family, "" },
+	{ "another's family", spoil_other_family, "" },
+	{ "listen", spoil_listen, "" },
+	{ "no listen", spoil_no_listen, "" },
+	{ "slot", spoil_slot, "" },
+	{ "big slot", spoil_big_slot, "" },
+	{ "epoch", spoil_epoch, "" },
+	{ "future", spoil_future, "" },
+	{ "minor", spoil_minor, "" },
+	{ "too many bytes", spoil_too_many, "abc" },
+	{ "overflow", spoil_overflow, "" },
+	{ "long line", spoil_line, "abc" },
+	{ "more than said", spoil_fewer, "abc" },
+	{ "less than said", spoil_more, "abc" },
+	{ "input of a tunnel", spoil_input, "abc" },
+	{ "idle tunnel", spoil_idle_tunnel, "" },
+	{ "one descriptor too many", spoil_client_with_worker, "" },
+	{ "bytes for the deaf", spoil_deaf, "abc" },
+};
+
+/* Past what handover_send() lets through. */
+static void send_any(int channel, const void *bytes, size_t n, const int *fds, size_t n_fds)
+{
+	assert_int_equal(send_raw(channel, bytes, n, fds, n_fds), n);
+}
+
+/* Afterwards: the channel has ended, and nothing of it is left. */
+static void check_refused(struct side *s, int channel, const char *name, int fds_before)
+{
+	enum handover_answer answer;
+
+	turn(s);
+	check_row_int(name, verdict(channel, 1, &answer), ERR_CLOSED);
+	close(channel);
+	check_row_int(name, s->proxy->n_clients, 0);
+	side_stop(s);
+	check_row_int(name, count_fds(), fds_before);
+}
+
+static void test_hostile_records(void **state)
+{
+	struct side s;
+
+	(void)state;
+	begin();
+	for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
+		const struct hostile *h = &hostile[i];
+		int before = count_fds();
+		struct ends e = make_ends();
+		int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
+		char packet[sizeof(struct handover_record) + 16];
+		struct handover_record r = tunnel_record(1);
+		h->spoil(&r);
+		memcpy(packet, &r, sizeof(r));
+		memcpy(packet + sizeof(r), h->bytes, strlen(h->bytes));
+		send_any(channel, packet, sizeof(r) + strlen(h->bytes), fds, 2);
+		close_ends(&e);
+		check_refused(&s, channel, h->name, before);
+	}
+}
+
+/* More than a connection can hold back, of which the first packet is good: nobody waits for the rest. */
+static void test_hostile_sizes(void **state)
+{
+	static char packet[sizeof(struct handover_record) + HANDOVER_PACKET_BYTES];
+	static const enum handover_piece rows[] = { PIECE_TO_CLIENT,  PIECE_TO_WORKER,
+						    PIECE_LINE,       PIECE_REFERER,
+						    PIECE_USER_AGENT, PIECE_REQUEST_ID };
+	struct side s;
+
+	(void)state;
+	begin();
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int before = count_fds();
+		struct ends e = make_ends();
+		int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
+		struct handover_record r = tunnel_record(1);
+		r.pieces[rows[i]] = (1u << 20) + 1;
+		memcpy(packet, &r, sizeof(r));
+		send_any(channel, packet, sizeof(packet), fds, 2);
+		close_ends(&e);
+		check_refused(&s, channel, "size", before);
+	}
+}
+
+static void test_hostile_descriptors(void **state)
+{
+	struct side s;
+	int blocking[2], packets[2];
+	struct addr any = addr_ipv4_loopback(0);
+	struct ends e = make_ends();
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NONBLOCK), listening = -1;
+
+	(void)state;
+	begin();
+	assert_int_equal(fd_listen(&any, false, 1, 0, &listening), ERR_OK);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, blocking), 0);
+	assert_int_equal(msg_pair(packets), ERR_OK);
+	const struct {
+		const char *name;
+		int client, worker;
+		size_t n;
+	} rows[] = {
+		{ "a file", null, e.worker_fd, 2 },
+		{ "a file to the worker", e.client_fd, null, 2 },
+		{ "one that blocks", blocking[0], e.worker_fd, 2 },
+		{ "a worker's that blocks", e.client_fd, blocking[0], 2 },
+		{ "one that listens", e.client_fd, listening, 2 },
+		{ "one of packets", packets[0], e.worker_fd, 2 },
+		{ "one too few", e.client_fd, -1, 1 },
+		{ "none", -1, -1, 0 },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int before = count_fds();
+		int channel = taker_start(&s), fds[2] = { rows[i].client, rows[i].worker };
+		struct handover_record r = tunnel_record(1);
+		send_any(channel, &r, sizeof(r), fds, rows[i].n);
+		check_refused(&s, channel, rows[i].name, before);
+	}
+	for (size_t n = 0; n < sizeof(struct handover_record); n += 40) { /* cut short */
+		int before = count_fds(), fds[2] = { e.client_fd, e.worker_fd };
+		int channel = taker_start(&s);
+		struct handover_record r = tunnel_record(1);
+		send_any(channel, &r, n, fds, 2);
+		check_refused(&s, channel, "cut", before);
+	}
+	close_ends(&e);
+	close(null);
+	close(listening);
+	close(blocking[0]);
+	close(blocking[1]);
+	close(packets[0]);
+	close(packets[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_idle_is_taken),       cmocka_unit_test(test_tunnel_is_taken),
+		cmocka_unit_test(test_many_bytes),          cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_late_tunnel),         cmocka_unit_test(test_fin_behind_bytes),
+		cmocka_unit_test(test_hostile_records),     cmocka_unit_test(test_hostile_sizes),
+		cmocka_unit_test(test_hostile_descriptors),
+	};
+
+	log_to_fd(-1);
+	return cmocka_run_group_tests(tests, boot, NULL);
+}
