@@ -38,6 +38,7 @@ static const struct {
 	{ "counter", carry_save_counters, carry_load_counter, OWN },
 	{ "warden", carry_save_warden, carry_load_warden, NEEDED },
 	{ "adoption", carry_save_adoption, carry_load_adoption, 0 },
+	{ "cgroup", carry_save_cgroup, carry_load_cgroup, 0 },
 	{ "admin", carry_save_admin, carry_load_admin, 0 },
 	{ "listener", carry_save_listeners, carry_load_listener, 0 },
 	{ "app", carry_save_apps, carry_load_app, 0 },

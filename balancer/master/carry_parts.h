@@ -35,10 +35,10 @@ typedef enum err carry_load_f(struct carry_in *c, const struct state_record *r);
 /* carry_self.c: what is the master's own */
 carry_save_f carry_save_master, carry_save_rundir, carry_save_logs, carry_save_sinks;
 carry_save_f carry_save_supervisor, carry_save_activation, carry_save_warden, carry_save_upgrade;
-carry_save_f carry_save_admin, carry_save_adoption;
+carry_save_f carry_save_admin, carry_save_adoption, carry_save_cgroup;
 carry_load_f carry_load_master, carry_load_rundir, carry_load_logs, carry_load_sink;
 carry_load_f carry_load_supervisor, carry_load_activation, carry_load_warden, carry_load_upgrade;
-carry_load_f carry_load_admin, carry_load_adoption;
+carry_load_f carry_load_admin, carry_load_adoption, carry_load_cgroup;
 
 /* carry_balancers.c: the board, listeners, generations and their balancers */
 carry_save_f carry_save_board, carry_save_counters, carry_save_listeners, carry_save_generations;

@@ -281,6 +281,46 @@ enum err carry_load_adoption(struct carry_in *c, const struct state_record *r)
 	return ERR_OK;
 }
 
+/* ---- control groups ----------------------------------------------------- */
+
+/* Once divided it cannot be found out anew by a master that was started elsewhere. */
+void carry_save_cgroup(const struct master *m, struct state_out *o)
+{
+	const struct cgroup *g = &m->cgroup;
+	char list[CGROUP_GROUPS * sizeof(g->names[0])];
+	size_t n = 0;
+
+	if (!g->usable)
+		return;
+	for (uint32_t i = 0; i < g->n_names; i++)
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s/", g->names[i]);
+	state_record(o, "cgroup");
+	state_put_text(o, "base", g->base);
+	state_put_bytes(o, "names", list, n);
+}
+
+enum err carry_load_cgroup(struct carry_in *c, const struct state_record *r)
+{
+	struct cgroup *g = &c->m->cgroup;
+	struct slice base, list;
+
+	if (c->in->dry || !state_get_bytes(r, "base", &base) || base.n == 0 ||
+	    base.n >= sizeof(g->base))
+		return ERR_OK;
+	memcpy(g->base, base.p, base.n);
+	g->base[base.n] = '\0';
+	g->tried = g->usable = true;
+	if (!state_get_bytes(r, "names", &list))
+		return ERR_OK;
+	for (const char *slash; list.n > 0 && (slash = memchr(list.p, '/', list.n));) {
+		size_t n = (size_t)(slash - list.p);
+		(void)cgroup_note(g, (struct slice){ list.p, n });
+		list.p += n + 1;
+		list.n -= n + 1;
+	}
+	return ERR_OK;
+}
+
 /* ---- the admin channel -------------------------------------------------- */
 
 static const struct state_field admin_fields[] = {

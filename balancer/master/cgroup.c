@@ -21,6 +21,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/slice.h"
 
 #define CPU_PERIOD_US 100000
 #define OWN_GROUP "drover"
@@ -88,7 +89,8 @@ static bool has_word(const char *text, const char *word)
 
 /* ---- our own group ------------------------------------------------------ */
 
-/* After a binary upgrade we are in the child already: what is to be divided is above it. */
+/* Where drover was divided before (by a program that did not carry that, or by systemd's
+ * DelegateSubgroup=) we are in the child already: what is to be divided is above it. */
 static void leave_own_group(struct cgroup *c)
 {
 	char path[PATH_MAX], text[1024], *slash = strrchr(c->base, '/');
@@ -163,18 +165,25 @@ static bool each_process(struct cgroup *c, bool move, uint32_t *ret_n)
 	return true;
 }
 
+bool cgroup_note(struct cgroup *c, struct slice name)
+{
+	for (uint32_t i = 0; i < c->n_names; i++)
+		if (slice_eq(slice_of(c->names[i]), name))
+			return true;
+	if (c->n_names == CGROUP_GROUPS || name.n == 0 || name.n >= sizeof(c->names[0]) ||
+	    memchr(name.p, '/', name.n))
+		return false;
+	memcpy(c->names[c->n_names], name.p, name.n);
+	c->names[c->n_names++][name.n] = '\0';
+	return true;
+}
+
 static bool make_group(struct cgroup *c, const char *name)
 {
 	char path[PATH_MAX];
 
-	for (uint32_t i = 0; i < c->n_names; i++)
-		if (strcmp(c->names[i], name) == 0)
-			return true;
-	if (c->n_names == CGROUP_GROUPS || !join(path, c->base, "/", name) ||
-	    (mkdir(path, 0755) != 0 && errno != EEXIST))
-		return false;
-	snprintf(c->names[c->n_names++], sizeof(c->names[0]), "%s", name);
-	return true;
+	return join(path, c->base, "/", name) && (mkdir(path, 0755) == 0 || errno == EEXIST) &&
+	       cgroup_note(c, slice_of(name));
 }
 
 static enum err refuse(const char **ret_why, const char *why)
@@ -249,6 +258,21 @@ int cgroup_procs(struct cgroup *c, const char *app, uint64_t memory_bytes, uint3
 		log_warn("app %s: its limits.memory and limits.cpu have no effect: %s", app,
 			 strerror(errno));
 	return MAX(fd, 0);
+}
+
+void cgroup_rejoin(struct cgroup *c)
+{
+	char pid[16];
+
+	if (!c->usable)
+		return;
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	if (write_file(c->base, "/" OWN_GROUP, "/cgroup.procs", pid))
+		return;
+	c->usable = false;
+	log_warn("limits.memory and limits.cpu of apps have no effect on new workers: cannot move into "
+		 "the control group of the master before us, %s/" OWN_GROUP ": %s", c->base,
+		 strerror(errno));
 }
 
 void cgroup_remove(struct cgroup *c)

@@ -8,6 +8,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "common/slice.h"
 
 #define CGROUP_GROUPS 64
 
@@ -25,6 +26,13 @@ void cgroup_init(struct cgroup *c, const char *root);
  * write to and close; above 2.  0: there are no limits, or there can be none: the first time
  * that is wanted in vain, a warning says why. */
 int cgroup_procs(struct cgroup *c, const char *app, uint64_t memory_bytes, uint32_t cpu_percent);
+
+/* A master that was killed has divided `base` and made `names`, and we are in its place: moves
+ * us in beside those that it left.  Where that may not be, a warning says so. */
+void cgroup_rejoin(struct cgroup *c);
+
+/* Counts a group among those made below `base`; false: it is none, or there are too many. */
+bool cgroup_note(struct cgroup *c, struct slice name);
 
 /* Removes what was made; groups that still hold somebody stay. */
 void cgroup_remove(struct cgroup *c);

@@ -8,6 +8,7 @@ import pytest
 import drover as d
 import procs
 from manager import Notify
+from procs import wait_until
 
 MANAGER = [sys.executable, os.path.join(d.ROOT, 'tests/system/manager.py')]
 
@@ -19,11 +20,14 @@ def notify(drover):
 	return n
 
 
-def start(drover, notify, config=None, room='16'):
-	"""As systemd does with FileDescriptorStoreMax=: what is stored comes along."""
+def as_manager(notify, room='16'):
+	"""How systemd starts a service with FileDescriptorStoreMax=: what is stored comes along."""
 	wrapper = [*MANAGER, *(f'{name}=stored:{fd}' for name, fd in notify.store), '--'] if notify.store else ()
-	drover.start(config or drover.config(balancers=2), env={**notify.environment, 'FDSTORE': room}, wrapper=wrapper,
-		     pass_fds=[fd for _, fd in notify.store])
+	return {'env': {**notify.environment, 'FDSTORE': room}, 'wrapper': wrapper, 'pass_fds': [fd for _, fd in notify.store]}
+
+
+def start(drover, notify, config=None, room='16'):
+	drover.start(config or drover.config(balancers=2), **as_manager(notify, room))
 
 
 def test_who_connects_between_two_starts_is_served(drover, notify):
@@ -72,6 +76,37 @@ def test_a_stored_address_that_nobody_wants(drover, notify):
 	drover.stop()
 	start(drover, notify, drover.config())
 	drover.wait(lambda: notify.listen() and len(notify.store) == 1, 'one is forgotten')
+
+
+def test_a_killed_master_and_its_store(drover, notify):
+	"""The next one gets the same sockets from two sides: one of each is enough, and none is stored twice."""
+	start(drover, notify)
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'both sockets are stored')
+	workers = {w.pid for w in drover.workers()}
+	listening = lambda: sorted(t for t in procs.descriptors(drover.pid).values() if t in stored)
+	stored = [os.readlink(f'/proc/self/fd/{fd}') for _, fd in notify.store]
+	for _ in range(2):
+		drover.kill_master()
+		drover.start_heir(**as_manager(notify))
+		assert drover.answers() == 200 and {w.pid for w in drover.workers()} == workers
+		drover.wait(lambda: listening() == sorted(stored), lambda: f'it has each once: {listening()}')
+	assert len(notify.listen() and notify.store) == 2
+	other = procs.free_port()
+	drover.reload(drover.config(listen=[f'127.0.0.1:{other}'], balancers=2))
+	drover.wait(lambda: notify.listen() and {n for n, _ in notify.store} == {f'drover-listen-127.0.0.1_{other}'},
+		    lambda: f'the store follows the configuration: {notify.store}')
+	drover.port, drover.descriptors_kept = other, False
+
+
+def test_nobody_succeeds_the_master_but_its_sockets_stay(drover, notify):
+	start(drover, notify, drover.config(balancers=2, adopt='200ms'))
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'both sockets are stored')
+	drover.kill_master()
+	wait_until(lambda: not drover.left(), 15, lambda: f'all end: {drover.left()}')
+	waiting = drover.connect()
+	waiting.request(target='/instance')
+	start(drover, notify)
+	assert waiting.reply().status == 200
 
 
 def test_without_a_store_nothing_is_sent(drover, notify):

@@ -125,6 +125,68 @@ static void test_divided_before(void **state)
 	fell(&t);
 }
 
+/* Started elsewhere, in the place of a master that was killed: what that one had divided. */
+static void test_in_the_place_of_another(void **state)
+{
+	struct tree t = grow();
+	struct cgroup c;
+	char path[256], own[16];
+
+	(void)state;
+	put(&t, "/proc/self/cgroup", "0::/session.scope\n");
+	put(&t, GROUP "/drover/cgroup.procs", "");
+	put(&t, GROUP "/app-web/memory.max", "1048576");
+	cgroup_init(&c, t.root);
+	cgroup_rejoin(&c); /* nothing was divided */
+	assert_false(c.tried);
+	check_file(&t, GROUP "/drover/cgroup.procs", "");
+
+	snprintf(c.base, sizeof(c.base), "%s" GROUP, t.root);
+	c.tried = c.usable = true;
+	assert_true(cgroup_note(&c, SLICE("drover")));
+	assert_true(cgroup_note(&c, SLICE("app-web")));
+	assert_true(cgroup_note(&c, SLICE("app-empty"))); /* it was removed meanwhile */
+	cgroup_rejoin(&c);
+	snprintf(own, sizeof(own), "%d", (int)getpid());
+	check_file(&t, GROUP "/drover/cgroup.procs", own);
+	int fd = cgroup_procs(&c, "web", 2 << 20, 0);
+	assert_true(fd > 2);
+	close(fd);
+	check_file(&t, GROUP "/app-web/memory.max", "2097152");
+	fd = cgroup_procs(&c, "empty", 2 << 20, 0);
+	assert_true(fd > 2);
+	close(fd);
+	assert_int_equal(c.n_names, 3);
+
+	snprintf(path, sizeof(path), "rm -rf '%s" GROUP "/drover'", t.root);
+	assert_int_equal(system(path), 0);
+	cgroup_rejoin(&c); /* no way in */
+	assert_int_equal(cgroup_procs(&c, "web", 2 << 20, 0), 0);
+	fell(&t);
+}
+
+static void test_groups_that_are_none(void **state)
+{
+	static const char *const rows[] = {
+		"", "a/b", "/",
+		"0123456789012345678901234567890123456789012345678901234567890123456789012345678"
+		"9"
+	};
+	struct cgroup c;
+	char name[16];
+
+	(void)state;
+	cgroup_init(&c, "");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		check_row(rows[i], !cgroup_note(&c, slice_of(rows[i])));
+	for (int i = 0; i <= CGROUP_GROUPS; i++) {
+		snprintf(name, sizeof(name), "app-%d", i);
+		check_row(name, cgroup_note(&c, slice_of(name)) == (i < CGROUP_GROUPS));
+	}
+	assert_true(cgroup_note(&c, SLICE("app-0"))); /* it is one of them */
+	assert_int_equal(c.n_names, CGROUP_GROUPS);
+}
+
 static void test_nothing_is_touched_without_need(void **state)
 {
 	struct tree t = grow();
@@ -175,6 +237,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_limits_are_written),
 		cmocka_unit_test(test_divided_before),
+		cmocka_unit_test(test_in_the_place_of_another),
+		cmocka_unit_test(test_groups_that_are_none),
 		cmocka_unit_test(test_nothing_is_touched_without_need),
 		cmocka_unit_test(test_what_stands_in_the_way),
 	};
