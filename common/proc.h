@@ -95,9 +95,13 @@ uint64_t proc_raise_nofile(void);
 uint64_t proc_start_ticks(pid_t pid);
 
 /* Whether a process has ended, taking its status if it is a child of ours.  That of another
- * (started by a master before us) only its parent learns: si_code is PROC_STATUS_UNKNOWN. */
+ * (started by a master before us) is its parent's to take.  Since Linux 6.15 the kernel shows
+ * it to us as well, once that has been done: until then si_code is PROC_STATUS_PENDING.  With
+ * older kernels it stays PROC_STATUS_UNKNOWN.  `pidfd` is older than the end. */
 bool proc_reap(pid_t pid, int pidfd, siginfo_t *ret_info);
-#define PROC_STATUS_UNKNOWN 0 /* no CLD_ code */
+/* No CLD_ codes: */
+#define PROC_STATUS_UNKNOWN 0
+#define PROC_STATUS_PENDING (-1)
 
 /* "exit status 3", "signal 9 (SIGKILL)", from waitid's si_code and si_status. */
 const char *proc_exit_text(int code, int status, char buf[static 64]);

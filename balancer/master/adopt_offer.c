@@ -29,11 +29,14 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/msg.h"
+#include "common/proc.h"
 
 #define LOOK_MS 50           /* at pipes: a worker that fills one waits no longer than that */
 #define PIPE_BYTES (1 << 20) /* what a pipe may hold until somebody reads it again */
 #define GIVING_MS 10000      /* for one that takes over to say so */
 #define BACKLOG 8
+#define STATUS_LOOK_MS 2     /* until the parent of one that has ended has taken its status */
+#define STATUS_LOOKS 25
 
 struct orphan {
 	pid_t pid;
@@ -203,8 +206,9 @@ static void tell_balancers(const struct offer *o)
 		(void)!msg_send(o->channels[i], &message, -1);
 }
 
-static void note_end(const struct offer *o, const struct orphan *w)
+static void note_end(const struct offer *o, const struct orphan *w, const siginfo_t *how)
 {
+	char text[64];
 	struct roster *r = o->m->slots.shared;
 	struct roster_slot *s = &r->slots[w->slot];
 
@@ -216,7 +220,8 @@ static void note_end(const struct offer *o, const struct orphan *w)
 		if (r->apps[i].id == s->app_id && r->apps[i].coming == 0)
 			r->apps[i].coming = 1;
 	roster_end(r);
-	log_warn("worker (pid %d) has ended, and there is no master to replace it", (int)w->pid);
+	log_warn("worker (pid %d) has ended, and there is no master to replace it: %s", (int)w->pid,
+		 proc_exit_text(how->si_code, how->si_status, text));
 }
 
 static void find_orphans(struct offer *o)
@@ -235,7 +240,7 @@ static void find_orphans(struct offer *o)
 		if (carry_find(w->pid, state_get_u64(&r, "start_ticks", 0), &w->pidfd))
 			o->n_orphans++;
 		else
-			note_end(o, w);
+			note_end(o, w, &(siginfo_t){ .si_code = PROC_STATUS_UNKNOWN });
 	}
 }
 
@@ -245,11 +250,15 @@ static void look_at_orphans(struct offer *o)
 
 	for (size_t i = 0; i < o->n_orphans; i++) {
 		struct orphan *w = &o->orphans[i];
-		struct pollfd p = { .fd = w->pidfd, .events = POLLIN };
-		if (w->pidfd < 0 || poll(&p, 1, 0) <= 0)
+		siginfo_t how;
+		if (w->pidfd < 0 || !proc_reap(w->pid, w->pidfd, &how))
 			continue;
+		for (int k = 0; k < STATUS_LOOKS && how.si_code == PROC_STATUS_PENDING; k++) {
+			poll(NULL, 0, STATUS_LOOK_MS);
+			(void)proc_reap(w->pid, w->pidfd, &how);
+		}
 		fd_close(&w->pidfd);
-		note_end(o, w);
+		note_end(o, w, &how);
 		news = true;
 	}
 	if (news)

@@ -213,8 +213,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	siginfo_t si = { .si_pid = 0 };
 
 	(void)fd;
-	(void)what;
-	if (!proc_reap(b->pid, b->pidfd, &si))
+	if (!master_reap(m, &b->ev_ended, what, b->pid, b->pidfd, &si))
 		return;
 	/* What it said last counts: STOPPED, or the ACK that somebody waits for. */
 	hear_some(b, MESSAGES_LEFT);

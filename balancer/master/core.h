@@ -5,6 +5,7 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -57,6 +58,7 @@ struct master {
 	struct list outlets;          /* struct outlet: where the workers' output goes */
 	struct signals signals;
 	struct warden warden;
+	uint64_t statuses_until_us; /* for statuses of processes that are not our children */
 	struct adoption adoption;     /* should we be killed */
 	struct admin admin;           /* the sockets of the admin channel */
 	struct monitor_proc monitor;     /* who serves it */
@@ -90,6 +92,11 @@ void master_event(struct master *m, struct event *ev, int fd, short what, event_
 		  void *arg);
 /* Arms `ev` to fire in `ms`. */
 void master_timer(struct event *ev, uint64_t ms);
+
+/* For the handler `f` of `ev`, which waits for the end of a process: whether it has ended, and
+ * how (proc_reap()).  While its status may still come, `f` is called again. */
+bool master_reap(struct master *m, struct event *ev, short what, pid_t pid, int pidfd,
+		 siginfo_t *ret_info);
 
 /* Ends the loop at once: a start that failed, or a shutdown that is done. */
 void master_finish(struct master *m, int exit_status);

@@ -44,6 +44,8 @@
 #include "common/mem.h"
 
 #define LAST_OUTPUT_MS 2000
+#define STATUS_MS 50 /* for the parent of one that we took over to take its status */
+#define STATUS_LOOK_MS 2
 #define WANTED_FILES 1024 /* fewer descriptors than this deserve a warning */
 
 /* Forked children inherit this memory and leave it alone; it stays reachable
@@ -65,6 +67,31 @@ void master_timer(struct event *ev, uint64_t ms)
 			      .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
 	event_add(ev, &tv);
+}
+
+bool master_reap(struct master *m, struct event *ev, short what, pid_t pid, int pidfd,
+		 siginfo_t *ret_info)
+{
+	siginfo_t info;
+
+	if (!proc_reap(pid, pidfd, &info))
+		return false;
+	if (info.si_code == PROC_STATUS_PENDING) {
+		uint64_t now = master_now_us();
+		if (!(what & EV_TIMEOUT))
+			m->statuses_until_us = now + STATUS_MS * 1000;
+		if (now < m->statuses_until_us) {
+			event_callback_fn f = event_get_callback(ev);
+			void *arg = event_get_callback_arg(ev);
+			event_del(ev);
+			master_event(m, ev, -1, EV_TIMEOUT, f, arg);
+			master_timer(ev, STATUS_LOOK_MS);
+			return false;
+		}
+		info.si_code = PROC_STATUS_UNKNOWN;
+	}
+	*ret_info = info;
+	return true;
 }
 
 void master_finish(struct master *m, int exit_status)
@@ -330,6 +357,7 @@ static enum err settle_in(struct master *m, const struct estate *from)
 		warden_note_anew(&m->warden, m->rundir.pid_file);
 	activation_mark_used(m);
 	activation_close_unused(m);
+	cgroup_rejoin(&m->cgroup);
 	m->adoption.taken++;
 	m->adoption.from_pid = (int32_t)from->pid;
 	m->adoption.taken_us = master_now_us();

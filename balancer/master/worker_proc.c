@@ -558,9 +558,8 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	siginfo_t si = { .si_pid = 0 };
 
 	(void)fd;
-	(void)what;
 	notify_drain(&w->notify); /* before it is reaped: its last words know their group */
-	if (!proc_reap(w->pid, w->pidfd, &si))
+	if (!master_reap(w->app->m, &w->ev_ended, what, w->pid, w->pidfd, &si))
 		return;
 	event_del(&w->ev_ended);
 	fd_close(&w->pidfd);

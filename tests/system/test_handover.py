@@ -16,6 +16,7 @@ from crowd import HEAD, raise_descriptor_limit
 from drover import QUICK, SANITIZED
 from test_drain_order import Record, check_order, echo, recorder, tunnel
 from test_upgrade_binary import upgrade
+from tunnels import UPGRADE, piece
 from wire import WireError, request_bytes
 
 # Seconds, from the moment in which the new generation serves; sanitizers look for leaks at the end.
@@ -171,6 +172,37 @@ def test_nobody_reads(drover, tunnels):
 	for t in some:
 		t.window, t.pause = 200, 0.05
 	stuck.echo_again()
+
+
+def test_part_of_a_head(running):
+	"""The rest of it comes when another process reads on."""
+	client = running.connect()
+	whole = request_bytes(target='/instance')
+	client.send(whole[:-9])
+	assert reload(running) < GONE_WITHIN
+	client.send(whole[-9:])
+	assert client.reply().status == 200
+
+
+def test_half_closed(drover):
+	"""The client has said all and shut its side, and takes nothing: the bytes on their way, and the FIN behind them, go along."""
+	drover.start(drover.config(balancers=1))
+	client = drover.connect()
+	client.request(target='/upgrade', headers=UPGRADE)
+	assert client.head().status == 101
+	sent = got = 0
+	client.socket.settimeout(0.3) # so long nothing moves: all buffers are full
+	with pytest.raises(TimeoutError):
+		while True:
+			sent += client.socket.send(piece(sent, 1 << 16))
+	client.socket.shutdown(socket.SHUT_WR)
+	for _ in range(2):
+		upgrade(drover)
+	client.socket.settimeout(10)
+	while data := client.socket.recv(1 << 16):
+		assert data == piece(got, len(data)), f'after {got} bytes'
+		got += len(data)
+	assert got == sent > 1 << 20
 
 
 def test_the_line_in_the_access_log(drover, tunnels):

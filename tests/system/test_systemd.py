@@ -242,10 +242,12 @@ def test_drain_may_take_longer_than_the_unit_says(unit):
 	assert unit.manager.show('Result') == 'success'
 
 
+@pytest.mark.parametrize('unit', ['Restart=no'], indirect=True)
 def test_the_first_connection_starts_it(unit):
 	with open(os.path.join(ROOT, 'conf', 'drover.socket'), encoding='ascii') as f:
 		text = re.sub(r'^ListenStream=.*', f'ListenStream=127.0.0.1:{unit.drover.port}', f.read(), flags=re.M)
 	unit.manager.write('drover.socket', text)
+	unit.drover.write_config(unit.config(adopt='0s', shutdown={'soft': '100ms', 'hard': '200ms'}))
 	unit.manager.ctl('daemon-reload')
 	assert unit.manager.ctl('start', 'drover.socket')[0] == 0
 	assert not unit.main_pid()
@@ -254,3 +256,7 @@ def test_the_first_connection_starts_it(unit):
 	except (OSError, WireError) as e:
 		raise AssertionError(unit.drover.log()) from e
 	wait_until(lambda: 'from the service manager' in unit.drover.log(), 10, unit.drover.log)
+	# A master that is killed leaves the socket as it had set it: that is systemd's to poll, and starts another.
+	os.kill(unit.main_pid(), 9)
+	wait_until(lambda: unit.manager.show('ActiveState') == 'failed' and not workers(unit), 15, unit.drover.log)
+	assert unit.drover.answers() == 200 and unit.main_pid()

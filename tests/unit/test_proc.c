@@ -5,11 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -241,6 +245,86 @@ static void test_start_ticks(void **state)
 	assert_int_equal(proc_start_ticks(-1), 0);
 }
 
+/* ---- ends of others' children -------------------------------------------- */
+
+static int exits(void)
+{
+	return 3;
+}
+
+static int is_killed(void)
+{
+	return raise(SIGKILL);
+}
+
+/* A child of a child of ours: it ends at a byte in the first socket, and its parent takes
+ * the status at one in the second, and then ends too. */
+static pid_t grandchild(int (*end)(void), int theirs[2], int ours[2], pid_t *ret_parent)
+{
+	int pairs[2][2];
+	pid_t pid;
+	char byte;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pairs[i]), 0);
+		theirs[i] = pairs[i][0];
+		ours[i] = pairs[i][1];
+	}
+	*ret_parent = fork();
+	if (*ret_parent == 0) {
+		pid = fork();
+		if (pid == 0)
+			_exit(read(theirs[0], &byte, 1) == 1 ? end() : 9);
+		_exit(write(theirs[1], &pid, sizeof(pid)) != sizeof(pid) ||
+		      read(theirs[1], &byte, 1) != 1 || waitpid(pid, NULL, 0) != pid);
+	}
+	assert_int_equal(read(ours[1], &pid, sizeof(pid)), sizeof(pid));
+	return pid;
+}
+
+/* Linux 6.15 and later. */
+static bool kernel_shows_it(void)
+{
+	struct utsname u;
+	unsigned major, minor;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 15));
+}
+
+static void check_grandchild(int (*end)(void), int code, int status)
+{
+	int theirs[2], ours[2], pidfd, parent_status;
+	siginfo_t si;
+	pid_t parent, pid = grandchild(end, theirs, ours, &parent);
+
+	assert_int_equal(fd_of_pid(pid, &pidfd), ERR_OK);
+	assert_false(proc_reap(pid, pidfd, &si));
+	assert_int_equal(write(ours[0], "x", 1), 1);
+	assert_int_equal(poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 10000), 1);
+	assert_true(proc_reap(pid, pidfd, &si));
+	assert_true(si.si_code == PROC_STATUS_PENDING || si.si_code == PROC_STATUS_UNKNOWN);
+	assert_int_equal(write(ours[1], "x", 1), 1);
+	assert_int_equal(waitpid(parent, &parent_status, 0), parent);
+	assert_int_equal(parent_status, 0);
+	assert_true(proc_reap(pid, pidfd, &si));
+	assert_int_equal(si.si_pid, pid);
+	if (kernel_shows_it()) {
+		assert_int_equal(si.si_code, code);
+		assert_int_equal(si.si_status, status);
+	}
+	for (int i = 0; i < 2; i++)
+		close(theirs[i]), close(ours[i]);
+	close(pidfd);
+}
+
+static void test_status_of_others_children(void **state)
+{
+	(void)state;
+	check_grandchild(exits, CLD_EXITED, 3);
+	check_grandchild(is_killed, CLD_KILLED, SIGKILL);
+}
+
 static void test_exit_text(void **state)
 {
 	static const struct {
@@ -257,6 +341,7 @@ static void test_exit_text(void **state)
 		{ CLD_KILLED, 0, "signal 0" },
 		{ CLD_KILLED, -7, "signal -7" },
 		{ CLD_KILLED, 1000000, "signal 1000000" },
+		{ PROC_STATUS_UNKNOWN, 0, "with a status that only its parent was told" },
 	};
 	char buf[64];
 
@@ -275,6 +360,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_title_is_cut),
 		cmocka_unit_test(test_raise_nofile),
 		cmocka_unit_test(test_start_ticks),
+		cmocka_unit_test(test_status_of_others_children),
 		cmocka_unit_test(test_exit_text),
 	};
 
