@@ -172,7 +172,7 @@ static int make_state(const uint8_t **p, size_t *n, struct named *named)
 
 static int raw_state(const uint8_t **p, size_t *n)
 {
-	size_t length = MIN((size_t)take(p, n) * 4, *n);
+	size_t said = (size_t)take(p, n) * 4, length = MIN(said, *n);
 	int fd = memfd_create("state", MFD_CLOEXEC);
 
 	if (fd < 0 || write(fd, *p, length) != (ssize_t)length)

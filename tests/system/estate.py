@@ -1,5 +1,6 @@
 """Both sides of what crosses when a master has been killed (balancer/master/adopt_wire.h)."""
 import os
+import re
 import socket
 import struct
 
@@ -12,6 +13,26 @@ def path(drover):
 		if os.path.exists(f'{top}/{drover.name}.lock'):
 			return f'{top}/{drover.name}.adopt'
 	raise AssertionError('no lock file')
+
+
+def records(state):
+	"""(kind, bytes) of each record (balancer/master/state.h)."""
+	at = state.index(b'\n') + 1
+	while at < len(state):
+		start, at = at, state.index(b'\n', at) + 1
+		kind = state[start:at - 1].decode()
+		while state[at:at + 1] == b' ':
+			colon = state.index(b':', at)
+			at = colon + int(state[state.index(b'=', at) + 1:colon]) + 2
+		at += 1
+		yield kind, state[start:at]
+
+
+def without(state, dropped):
+	"""The state less the records for which `dropped(kind, bytes)` holds."""
+	kept = [r for kind, r in records(state) if not dropped(kind, r)]
+	end = re.sub(rb' records=\d+:\d+', b' records=%d:%d' % (len(b'%d' % (len(kept) - 1)), len(kept) - 1), kept.pop())
+	return state[:state.index(b'\n') + 1] + b''.join(kept) + end
 
 
 class Estate:

@@ -440,6 +440,18 @@ def test_a_pid_that_is_somebody_elses(drover):
 	stranger.kill()
 
 
+def test_a_worker_that_the_state_does_not_know(drover):
+	"""Spawned in the other's last moment: nobody holds the ends of its pipes. It is ended, and another comes."""
+	drover.start(drover.config(balancers=1))
+	stray, kept = drover.worker(0), drover.worker(1)
+	left = killed_with_its_warden(drover)
+	assert start_on(drover, left, estate.without(left.state, lambda kind, r: kind == 'worker' and b':%d\n' % stray.pid in r))
+	drover.wait_log(rf'ending a worker \(pid {stray.pid}\) that had just been started')
+	drover.wait_new_workers([stray])
+	drover.wait(lambda: drover.answers() == 200, 'it serves')
+	assert drover.worker(1).pid == kept.pid
+
+
 @pytest.mark.parametrize('edit, why', [
 	(lambda s: b'nonsense', 'cannot be used: not understood'),
 	(lambda s: s[:len(s) // 2], 'cannot be used: not understood'),

@@ -191,15 +191,15 @@ def test_half_closed(drover):
 	client.request(target='/upgrade', headers=UPGRADE)
 	assert client.head().status == 101
 	sent = got = 0
-	client.socket.settimeout(0.3) # so long nothing moves: all buffers are full
+	client.sock.settimeout(0.3) # so long nothing moves: all buffers are full
 	with pytest.raises(TimeoutError):
 		while True:
-			sent += client.socket.send(piece(sent, 1 << 16))
-	client.socket.shutdown(socket.SHUT_WR)
+			sent += client.sock.send(piece(sent, 1 << 16))
+	client.sock.shutdown(socket.SHUT_WR)
 	for _ in range(2):
 		upgrade(drover)
-	client.socket.settimeout(10)
-	while data := client.socket.recv(1 << 16):
+	client.sock.settimeout(10)
+	while data := client.sock.recv(1 << 16):
 		assert data == piece(got, len(data)), f'after {got} bytes'
 		got += len(data)
 	assert got == sent > 1 << 20
