@@ -121,7 +121,7 @@ struct proxy {
 	struct worker_ref *workers;    /* ROSTER_SLOTS */
 	struct app_state *apps;        /* config->n_apps */
 	bool starved;                  /* a request in a queue wants a descriptor: pumped each turn */
-	double retry_tokens;           /* budget of second sends; see request.c */
+	double retry_tokens;           /* budget of second sends; see request_fail.c */
 
 	struct deadline_class head_wait, idle_wait, body_wait, stall_wait, linger_wait, tunnel_wait;
 	struct deadline_class connect_wait, response_wait, fresh_wait;

@@ -1,7 +1,8 @@
-/* THE life of a request, in one file and in order: request.c.
+/* THE life of a request: request.c to the worker and at its end, request_reply.c on the
+ * way back, request_fail.c when something goes wrong.
  *
- * client.c and upstream.c report what happened; only request.c decides what it
- * means.  It knows neither protocol's bytes. */
+ * client.c and upstream.c report what happened; only these three decide what it
+ * means.  They know neither protocol's bytes. */
 #ifndef DROVER_PROXY_REQUEST_H
 #define DROVER_PROXY_REQUEST_H
 
