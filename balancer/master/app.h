@@ -131,6 +131,12 @@ void app_on_complete(struct app *a);
 /* Also: instance `instance` of `r` could not even be spawned. */
 void app_on_spawn_failure(struct app *a, struct release *r, uint32_t instance);
 
+/* `r` (NULL: none) is what the app is to become from now on; another that is on its way is
+ * superseded. */
+void app_aim_at(struct app *a, struct release *r);
+/* How many others than `w` (may be NULL) are left to take requests. */
+uint32_t app_others_fit(const struct app *a, const struct worker *w);
+
 struct release *release_hold(struct release *r);
 struct release *release_drop(struct release *r);
 

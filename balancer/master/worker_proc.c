@@ -35,19 +35,20 @@
 #include "common/mem.h"
 
 #define BOOT_LOOK_MS 5000
-#define EXTENDED_AT_MOST 10   /* times ready.timeout, with EXTEND_TIMEOUT_USEC */
+#define EXTENDED_AT_MOST 10 /* times ready.timeout, with EXTEND_TIMEOUT_USEC */
 #define DRAIN_LOOK_MS 20
-#define FOLLOW_US 1000000     /* at least, for the balancers to follow the roster */
+#define FOLLOW_US 1000000 /* at least, for the balancers to follow the roster */
 #define LEAVING_LOOK_MS 20
 #define KILLED_LOOK_MS 5000
 #define WARM_REQUESTS 4096     /* sent to a worker before it counts as warm */
 #define WARM_ENOUGH_US 1500000 /* and the longest that is waited for them */
 #define QUIET_US 100000        /* after that long, QUIET_REQUESTS say that there is no load */
 #define QUIET_REQUESTS 20
-#define GIVE_UP_US 2000000    /* on a killed group that does not vanish: unreaped, not ours */
-#define LAST_LINES 20         /* logged with an end that was not asked for */
-#define LAST_LINE_BYTES 400   /* of each */
-#define LAST_LINES_BYTES ((LAST_LINES + 4) * (LAST_LINE_BYTES + 2)) /* of all, with room to show the last */
+#define GIVE_UP_US 2000000  /* on a killed group that does not vanish: unreaped, not ours */
+#define LAST_LINES 20       /* logged with an end that was not asked for */
+#define LAST_LINE_BYTES 400 /* of each */
+#define LAST_LINES_BYTES \
+	((LAST_LINES + 4) * (LAST_LINE_BYTES + 2)) /* of all, with room to show the last */
 #define SERVER_DRAIN_MS 30000 /* of a server whose app has no configuration any more */
 
 typedef void worker_act_f(struct worker *w);
@@ -55,16 +56,17 @@ typedef void worker_act_f(struct worker *w);
 /* ---- small things ------------------------------------------------------- */
 
 static const char *const phase_names[WS_MAX] = {
-	[WS_STARTING] = "starting", [WS_UP] = "up", [WS_DRAINING] = "draining",
+	[WS_STARTING] = "starting", [WS_UP] = "up",         [WS_DRAINING] = "draining",
 	[WS_STOPPING] = "stopping", [WS_KILLED] = "killed", [WS_LEAVING] = "leaving",
 	[WS_GONE] = "gone",
 };
 
 /* What balancers and the warden see of each phase. */
 static const enum worker_state roster_states[WS_MAX] = {
-	[WS_STARTING] = WORKER_STARTING, [WS_UP] = WORKER_UP, [WS_DRAINING] = WORKER_DRAINING,
-	[WS_STOPPING] = WORKER_STOPPING, [WS_KILLED] = WORKER_STOPPING,
-	[WS_LEAVING] = WORKER_DOWN, [WS_GONE] = WORKER_EMPTY,
+	[WS_STARTING] = WORKER_STARTING, [WS_UP] = WORKER_UP,
+	[WS_DRAINING] = WORKER_DRAINING, [WS_STOPPING] = WORKER_STOPPING,
+	[WS_KILLED] = WORKER_STOPPING,   [WS_LEAVING] = WORKER_DOWN,
+	[WS_GONE] = WORKER_EMPTY,
 };
 
 enum worker_state worker_roster_state(const struct worker *w)
@@ -179,8 +181,10 @@ static const char *told(const struct worker *w, char buf[static TOLD_MAX])
 	if (w->notify.status[0])
 		n = snprintf(buf, TOLD_MAX, "; its status: %s", w->notify.status);
 	if (w->notify.strangers)
-		snprintf(buf + n, TOLD_MAX - (size_t)n, "; notifications from outside its process "
-			 "group were dropped: %u", w->notify.strangers);
+		snprintf(buf + n, TOLD_MAX - (size_t)n,
+			 "; notifications from outside its process "
+			 "group were dropped: %u",
+			 w->notify.strangers);
 	return buf;
 }
 
@@ -194,16 +198,6 @@ static void boot_failed(struct worker *w, const char *why)
 	app_on_boot_failure(w->app, w, why, next);
 	log_error("%s%s%s", w->name, why, next);
 	log_last_lines(w);
-}
-
-/* The next WATCHDOG=1 is due. */
-static void wait_for_sign(struct worker *w)
-{
-	event_del(&w->ev_watchdog);
-	if (w->watchdog_us && w->phase <= WS_UP)
-		event_add(&w->ev_watchdog, &(struct timeval){
-			.tv_sec = (time_t)(w->watchdog_us / 1000000),
-			.tv_usec = (suseconds_t)(w->watchdog_us % 1000000) });
 }
 
 static void mark_up(struct worker *w)
@@ -221,7 +215,7 @@ static void mark_up(struct worker *w)
 	w->served = true;
 	w->up_us = master_now_us();
 	sampler_begin(w);
-	wait_for_sign(w);
+	worker_wait_for_sign(w);
 	w->requests_before = tally_requests(w->app->m->tally, w->slot);
 	slots_edit(&w->app->m->slots, w->slot)->up_since_us = w->up_us;
 	go(w, WS_UP);
@@ -260,8 +254,7 @@ static void look_at_boot(struct worker *w)
 	start_stopping(w);
 }
 
-/* EXTEND_TIMEOUT_USEC: however often it asks, a start that takes for ever fails at last. */
-static void extend_boot(struct worker *w, uint64_t us)
+void worker_extend_boot(struct worker *w, uint64_t us)
 {
 	uint64_t most = w->release->conf->ready_timeout_ms * 1000 * EXTENDED_AT_MOST;
 	uint64_t until = MIN(master_now_us() + us, w->started_us + most);
@@ -320,17 +313,9 @@ void worker_hangs(struct worker *w, const char *why)
 	worker_event(w, WE_HANGS);
 }
 
-/* Nothing goes on being asked of one that is on its way out. */
-static void stop_watching(struct worker *w)
-{
-	ready_stop(&w->ready);
-	health_stop(&w->health);
-	event_del(&w->ev_watchdog);
-}
-
 static void start_draining(struct worker *w)
 {
-	stop_watching(w);
+	worker_stop_watching(w);
 	go(w, WS_DRAINING);
 	w->drain_us = master_now_us();
 	/* Requests that a hung one holds are better off when it ends: those that may be sent
@@ -344,7 +329,7 @@ static void leave(struct worker *w);
 
 static void start_stopping(struct worker *w)
 {
-	stop_watching(w);
+	worker_stop_watching(w);
 	if (w->pid == 0) {
 		leave(w);
 		return;
@@ -408,7 +393,7 @@ static void check_drained(struct worker *w)
 
 static void kill_group(struct worker *w)
 {
-	stop_watching(w);
+	worker_stop_watching(w);
 	if (w->pid == 0) {
 		leave(w);
 		return;
@@ -469,7 +454,7 @@ static void ended_as_asked(struct worker *w)
  * has got, at most once, and what is left of its grace. */
 static void leave(struct worker *w)
 {
-	stop_watching(w);
+	worker_stop_watching(w);
 	go(w, WS_LEAVING);
 	if (w->pid && !w->signalled) {
 		w->signalled = true;
@@ -515,26 +500,66 @@ static void do_nothing(struct worker *w)
 	(void)w;
 }
 
+void worker_bury(struct worker *w)
+{
+	struct master *m = w->app->m;
+
+	go(w, WS_GONE);
+	event_del(&w->ev_timer);
+	if (w->pidfd >= 0)
+		event_del(&w->ev_ended);
+	fd_close(&w->pidfd);
+	worker_stop_watching(w);
+	w->health_of = release_drop(w->health_of);
+	notify_close(&w->notify);
+	output_close(&w->output);
+	if (w->pid && addr_is_unix(&w->address))
+		unlink(w->address.un.sun_path);
+	w->release = release_drop(w->release);
+	app_mark(w->app);
+	list_remove(&w->link);
+	list_push_back(&m->buried, &w->link);
+}
+
 /* ---- the table ---------------------------------------------------------- */
 
 static worker_act_f *const acts[WS_MAX][WE_MAX] = {
-	[WS_STARTING] = { [WE_READY] = mark_up, [WE_TIMER] = look_at_boot, [WE_EXIT] = boot_exit,
-			  [WE_LEAVES] = gave_up, [WE_DRAIN] = start_stopping,
-			  [WE_STOP] = start_stopping, [WE_KILL] = kill_group },
-	[WS_UP]       = { [WE_EXIT] = crashed, [WE_LEAVES] = leaves, [WE_HANGS] = start_draining,
-			  [WE_DRAIN] = start_draining,
-			  [WE_STOP] = start_stopping, [WE_KILL] = kill_group },
-	[WS_DRAINING] = { [WE_TIMER] = check_drained, [WE_EXIT] = ended_as_asked,
-			  [WE_LEAVES] = do_nothing, [WE_DRAIN] = do_nothing, [WE_STOP] = start_stopping,
+	[WS_STARTING] = { [WE_READY] = mark_up,
+			  [WE_TIMER] = look_at_boot,
+			  [WE_EXIT] = boot_exit,
+			  [WE_LEAVES] = gave_up,
+			  [WE_DRAIN] = start_stopping,
+			  [WE_STOP] = start_stopping,
 			  [WE_KILL] = kill_group },
-	[WS_STOPPING] = { [WE_TIMER] = grace_over, [WE_EXIT] = ended_as_asked,
-			  [WE_LEAVES] = do_nothing, [WE_DRAIN] = do_nothing,
-			  [WE_STOP] = do_nothing, [WE_KILL] = kill_group },
-	[WS_KILLED]   = { [WE_TIMER] = still_there, [WE_EXIT] = ended_as_asked,
-			  [WE_LEAVES] = do_nothing, [WE_DRAIN] = do_nothing,
-			  [WE_STOP] = do_nothing, [WE_KILL] = do_nothing },
-	[WS_LEAVING]  = { [WE_TIMER] = check_left, [WE_LEAVES] = do_nothing,
-			  [WE_DRAIN] = do_nothing, [WE_STOP] = do_nothing, [WE_KILL] = kill_rest },
+	[WS_UP] = { [WE_EXIT] = crashed,
+		    [WE_LEAVES] = leaves,
+		    [WE_HANGS] = start_draining,
+		    [WE_DRAIN] = start_draining,
+		    [WE_STOP] = start_stopping,
+		    [WE_KILL] = kill_group },
+	[WS_DRAINING] = { [WE_TIMER] = check_drained,
+			  [WE_EXIT] = ended_as_asked,
+			  [WE_LEAVES] = do_nothing,
+			  [WE_DRAIN] = do_nothing,
+			  [WE_STOP] = start_stopping,
+			  [WE_KILL] = kill_group },
+	[WS_STOPPING] = { [WE_TIMER] = grace_over,
+			  [WE_EXIT] = ended_as_asked,
+			  [WE_LEAVES] = do_nothing,
+			  [WE_DRAIN] = do_nothing,
+			  [WE_STOP] = do_nothing,
+			  [WE_KILL] = kill_group },
+	[WS_KILLED] = { [WE_TIMER] = still_there,
+			[WE_EXIT] = ended_as_asked,
+			[WE_LEAVES] = do_nothing,
+			[WE_DRAIN] = do_nothing,
+			[WE_STOP] = do_nothing,
+			[WE_KILL] = do_nothing },
+	[WS_LEAVING] = { [WE_TIMER] = check_left,
+			 [WE_LEAVES] = do_nothing,
+			 [WE_DRAIN] = do_nothing,
+			 [WE_STOP] = do_nothing,
+			 [WE_KILL] = kill_rest },
 };
 
 void worker_event(struct worker *w, enum worker_event ev)
@@ -550,130 +575,7 @@ void worker_event(struct worker *w, enum worker_event ev)
 	app_mark(w->app);
 }
 
-/* ---- from the loop ------------------------------------------------------ */
-
-static void on_ended(evutil_socket_t fd, short what, void *arg)
-{
-	struct worker *w = arg;
-	siginfo_t si = { .si_pid = 0 };
-
-	(void)fd;
-	notify_drain(&w->notify); /* before it is reaped: its last words know their group */
-	if (!master_reap(w->app->m, &w->ev_ended, what, w->pid, w->pidfd, &si))
-		return;
-	event_del(&w->ev_ended);
-	fd_close(&w->pidfd);
-	proc_exit_text(si.si_code, si.si_status, w->exit_text);
-	w->was_clean = si.si_code == CLD_EXITED && si.si_status == 0;
-	w->was_told = si.si_code == CLD_KILLED && (si.si_status == SIGKILL ||
-		      si.si_status == SIGTERM || si.si_status == SIGINT);
-	output_drain(&w->output);
-	worker_event(w, WE_EXIT);
-	master_reap_strangers(w->app->m);
-}
-
-void worker_lost(struct worker *w)
-{
-	if (w->phase >= WS_LEAVING)
-		return;
-	snprintf(w->exit_text, sizeof(w->exit_text), "while there was no master");
-	w->was_told = true; /* nobody knows why: it speaks against no release */
-	output_drain(&w->output);
-	worker_event(w, WE_EXIT);
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	worker_event(arg, WE_TIMER);
-}
-
-static void on_health(void *arg, enum health_news news)
-{
-	struct worker *w = arg;
-	char text[HEALTH_TEXT_MAX], why[HEALTH_TEXT_MAX + 64], next[APP_NEXT_MAX] = "";
-
-	if (news == HEALTH_PASSED) {
-		worker_event(w, WE_READY);
-		return;
-	}
-	if (news == HEALTH_FELL) {
-		snprintf(why, sizeof(why), " failed %u health probes in a row: %s",
-			 w->health.row.bad, health_text(&w->health, text));
-		app_on_sick(w->app, w, why, next);
-		log_warn("%s%s%s", w->name, why, next);
-	} else {
-		log_notice("%s has passed %u health probes in a row: it gets requests again",
-			   w->name, w->health.row.good);
-	}
-	app_mark(w->app);
-}
-
-static void on_ready(void *arg)
-{
-	struct worker *w = arg;
-	struct master *m = w->app->m;
-
-	if (w->release->conf->health_path)
-		health_start(&w->health, m->base, &w->address, w->release->conf,
-			     &m->prober, true, on_health, w);
-	else
-		worker_event(w, WE_READY);
-}
-
-void worker_follow_health(struct worker *w, struct release *r)
-{
-	struct master *m = w->app->m;
-	struct health_row row = w->health.row;
-
-	if (w->health_of == r || (!w->health_of && !r->conf->health_path))
-		return;
-	health_stop(&w->health);
-	release_drop(w->health_of);
-	w->health_of = r->conf->health_path ? release_hold(r) : NULL;
-	if (!w->health_of)
-		return;
-	health_start(&w->health, m->base, &w->address, r->conf, &m->prober, false, on_health,
-		     w);
-	w->health.row.sick = row.sick; /* a reload heals nobody */
-}
-
-/* What has come while we were not there to read it counts first. */
-static void on_watchdog(evutil_socket_t fd, short what, void *arg)
-{
-	struct worker *w = arg;
-	char why[64];
-
-	(void)fd;
-	(void)what;
-	notify_drain(&w->notify);
-	if (w->phase != WS_UP || event_pending(&w->ev_watchdog, EV_TIMEOUT, NULL))
-		return;
-	snprintf(why, sizeof(why), "no WATCHDOG=1 for %.1f s", (double)w->watchdog_us / 1e6);
-	worker_hangs(w, why);
-}
-
-static void on_notified(void *arg, const struct notify_message *msg)
-{
-	struct worker *w = arg;
-
-	if (msg->watchdog_us)
-		w->watchdog_us = msg->watchdog_us;
-	if ((msg->alive || msg->watchdog_us) && w->phase == WS_UP)
-		wait_for_sign(w);
-	if (msg->gives_up)
-		worker_hangs(w, "it says so itself (WATCHDOG=trigger)");
-	if (msg->extend_us && w->phase == WS_STARTING)
-		extend_boot(w, msg->extend_us);
-	if (msg->stopping)
-		worker_event(w, WE_LEAVES);
-	else if (msg->ready)
-		ready_notified(&w->ready);
-}
-
-/* Of the phase's timer, now; 0: it has none. */
-static uint64_t wait_ms(const struct worker *w)
+uint64_t worker_wait_ms(const struct worker *w)
 {
 	uint64_t now = master_now_us(), until = w->deadline_us;
 
@@ -688,91 +590,4 @@ static uint64_t wait_ms(const struct worker *w)
 	case WS_LEAVING: return LEAVING_LOOK_MS;
 	default: return 0;
 	}
-}
-
-/* Its lines so far; nothing is written for one whose output has been closed. */
-static struct recent_worker *recent_of(const struct worker *w)
-{
-	list_each(it, &w->app->recents.workers) {
-		struct recent_worker *r = list_entry(it, struct recent_worker, link);
-		if (r->pid == w->pid && !r->ended)
-			return r;
-	}
-	return recents_open(&w->app->recents, w->pid, w->instance, w->release->number);
-}
-
-void worker_resume(struct worker *w)
-{
-	struct master *m = w->app->m;
-	uint64_t ms = wait_ms(w);
-
-	master_event(m, &w->ev_timer, -1, EV_TIMEOUT, on_timer, w);
-	master_event(m, &w->ev_watchdog, -1, EV_TIMEOUT, on_watchdog, w);
-	if (ms)
-		master_timer(&w->ev_timer, ms);
-	if (w->pid == 0)
-		return;
-	output_start(&w->output, m->base, &(struct output_of){
-		.app = w->app->name, .instance = w->instance, .release = w->release->number,
-		.pid = w->pid, .format = w->release->conf->log_output_format,
-		.outlet = outlet_take(m, w->release->conf->log_output),
-		.recent = recent_of(w) });
-	notify_start(&w->notify, m->base, w->pid, on_notified, w);
-	if (w->pidfd >= 0) {
-		master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
-		event_add(&w->ev_ended, NULL);
-	}
-	if (w->phase == WS_STARTING)
-		ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf,
-			    &m->prober, on_ready, w);
-	if (w->phase != WS_UP)
-		return;
-	sampler_begin(w);
-	wait_for_sign(w);
-	if (w->release->conf->health_path) {
-		bool sick = w->health.row.sick;
-		health_start(&w->health, m->base, &w->address, w->release->conf, &m->prober,
-			     false, on_health, w);
-		w->health.row.sick = sick; /* an upgrade heals nobody */
-	}
-}
-
-void worker_watch(struct worker *w)
-{
-	struct master *m = w->app->m;
-
-	master_event(m, &w->ev_timer, -1, EV_TIMEOUT, on_timer, w);
-	master_event(m, &w->ev_watchdog, -1, EV_TIMEOUT, on_watchdog, w);
-	if (w->pid == 0)
-		return;
-	w->watchdog_us = w->release->conf->watchdog_ms * 1000;
-	master_event(m, &w->ev_ended, w->pidfd, EV_READ | EV_PERSIST, on_ended, w);
-	event_add(&w->ev_ended, NULL);
-	uint64_t timeout_ms = w->release->conf->ready_timeout_ms;
-	w->deadline_us = w->started_us + timeout_ms * 1000;
-	master_timer(&w->ev_timer, MIN(timeout_ms, BOOT_LOOK_MS));
-	ready_start(&w->ready, m->base, &w->address, w->pid, w->release->conf, &m->prober,
-		    on_ready, w);
-	notify_start(&w->notify, m->base, w->pid, on_notified, w);
-}
-
-void worker_bury(struct worker *w)
-{
-	struct master *m = w->app->m;
-
-	go(w, WS_GONE);
-	event_del(&w->ev_timer);
-	if (w->pidfd >= 0)
-		event_del(&w->ev_ended);
-	fd_close(&w->pidfd);
-	stop_watching(w);
-	w->health_of = release_drop(w->health_of);
-	notify_close(&w->notify);
-	output_close(&w->output);
-	if (w->pid && addr_is_unix(&w->address))
-		unlink(w->address.un.sun_path);
-	w->release = release_drop(w->release);
-	app_mark(w->app);
-	list_remove(&w->link);
-	list_push_back(&m->buried, &w->link);
 }

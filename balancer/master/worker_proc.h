@@ -129,6 +129,13 @@ static inline bool worker_counts(const struct worker *w)
 /* For worker_spawn.c: watches the end of a spawned process. */
 void worker_watch(struct worker *w);
 
+/* Between worker_proc.c and worker_watch.c. */
+void worker_wait_for_sign(struct worker *w); /* the next WATCHDOG=1 is due in time from now */
+void worker_stop_watching(struct worker *w); /* nothing goes on being asked of one on its way out */
+/* EXTEND_TIMEOUT_USEC: however often it asks, a start that takes for ever fails at last. */
+void worker_extend_boot(struct worker *w, uint64_t us);
+uint64_t worker_wait_ms(const struct worker *w); /* of the phase's timer, now; 0: it has none */
+
 /* What balancers and the warden see of its phase. */
 enum worker_state worker_roster_state(const struct worker *w);
 /* Shows it in its slot of the roster, at once. */
