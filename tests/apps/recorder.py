@@ -1,85 +1,123 @@
 #!/usr/bin/env python3
 """A worker that appends to $RECORD/PID what it sees, one line each with its monotonic time in
 nanoseconds: "open C", "bytes C N", "end C" (the peer's FIN or reset), "reply C", "signal NAME".  C numbers
-its connections.  By target: /slow?ms=N answers late; an Upgrade begins an echoing tunnel; else at once.
-After SIGTERM it goes on until its connections have ended, or for a second."""
+its connections.  By target: /slow?ms=N answers late, /held when there is a file $RECORD/go; an Upgrade begins
+an echoing tunnel; else at once.
+It is one thread, and looks at all its sockets before it notes a signal: what stands before the signal in
+the record had arrived by then, however busy the machine is."""
+import heapq
 import os
+import selectors
 import signal
 import socket
-import threading
 import time
 
-record = os.open(os.path.join(os.environ['RECORD'], str(os.getpid())), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-stopping = threading.Event()
-living = 0
-lock = threading.Lock()
+LINGER_S = 0.3  # after the signal: what comes too late would show
+
+folder = os.environ['RECORD']
+record = os.open(os.path.join(folder, str(os.getpid())), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+selector = selectors.DefaultSelector()
+late = []  # (when, number, connection) of replies to come
+held = []  # connections
 
 
 def note(*words):
 	os.write(record, (' '.join(map(str, (time.monotonic_ns(), *words))) + '\n').encode())
 
 
-def receive(connection, number):
-	try:
-		data = connection.recv(65536)
-	except OSError:
-		data = b''
-	note(*(('bytes', number, len(data)) if data else ('end', number)))
-	return data
+class Connection:
+	count = 0
+
+	def __init__(self, sock):
+		Connection.count += 1
+		self.number, self.sock, self.buffer, self.tunnel = Connection.count, sock, b'', False
+		note('open', self.number)
+		selector.register(sock, selectors.EVENT_READ, self.on_readable)
+
+	def on_readable(self):
+		try:
+			data = self.sock.recv(65536)
+		except OSError:
+			data = b''
+		if not data:
+			note('end', self.number)
+			selector.unregister(self.sock)
+			self.sock.close()
+			return
+		note('bytes', self.number, len(data))
+		if self.tunnel:
+			self.send(data)
+			return
+		self.buffer += data
+		while b'\r\n\r\n' in self.buffer:
+			head, _, self.buffer = self.buffer.partition(b'\r\n\r\n')
+			self.on_head(head)
+
+	def on_head(self, head):
+		target = head.split(b' ')[1]
+		if b'\nupgrade:' in head.lower():
+			self.tunnel = True
+			self.send(b'HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n')
+		elif target.startswith(b'/slow?ms='):
+			heapq.heappush(late, (time.monotonic() + int(target[9:]) / 1000, self.number, self))
+		elif target == b'/held':
+			held.append(self)
+		else:
+			self.reply()
+
+	def reply(self):
+		note('reply', self.number)
+		body = str(os.getpid()).encode()
+		self.send(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+
+	def send(self, data):
+		try:
+			self.sock.sendall(data)
+		except OSError:
+			pass
 
 
-def serve(connection, number):
-	global living
-	buffer = b''
-	with connection:
-		while True:
-			while b'\r\n\r\n' not in buffer:
-				data = receive(connection, number)
-				if not data:
-					with lock:
-						living -= 1
-					return
-				buffer += data
-			head, _, buffer = buffer.partition(b'\r\n\r\n')
-			target = head.split(b' ')[1]
-			if b'\nupgrade:' in head.lower():
-				connection.sendall(b'HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n')
-				while data := receive(connection, number):
-					connection.sendall(data)
-				with lock:
-					living -= 1
-				return
-			if target.startswith(b'/slow?ms='):
-				time.sleep(int(target[9:]) / 1000)
-			note('reply', number)
-			body = str(os.getpid()).encode()
-			try:
-				connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
-			except OSError:
-				pass
-
-
-def accept(listener):
-	global living
-	number = 0
+def on_connections():
 	while True:
-		connection, _ = listener.accept()
-		number += 1
-		note('open', number)
-		with lock:
-			living += 1
-		threading.Thread(target=serve, args=(connection, number), daemon=True).start()
+		try:
+			sock, _ = listener.accept()
+		except BlockingIOError:
+			return
+		Connection(sock)
 
 
-def on_term(*_):
-	note('signal', 'SIGTERM')
-	stopping.set()
+def turn(patience):
+	for key, _ in selector.select(patience):
+		key.data()
+	while late and late[0][0] <= time.monotonic():
+		heapq.heappop(late)[2].reply()
+	while held and os.path.exists(os.path.join(folder, 'go')):
+		held.pop().reply()
 
 
-signal.signal(signal.SIGTERM, on_term)
+signals, wakes = os.pipe2(os.O_NONBLOCK)
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.set_wakeup_fd(wakes)
 listener = socket.create_server(('127.0.0.1', int(os.environ['PORT'])), backlog=128)
-threading.Thread(target=accept, args=(listener,), daemon=True).start()
-while not stopping.is_set():
-	time.sleep(0.01)
-time.sleep(0.3) # what comes after the signal would show
+listener.setblocking(False)
+selector.register(listener, selectors.EVENT_READ, on_connections)
+selector.register(signals, selectors.EVENT_READ, lambda: None)
+
+
+def signalled():
+	try:
+		return bool(os.read(signals, 1))
+	except BlockingIOError:
+		return False
+
+
+while not signalled():
+	turn(0.01)
+selector.unregister(signals)
+for _ in range(4):  # of a connection: that it is there, its bytes, its end; and one to spare
+	turn(0)
+note('signal', 'SIGTERM')
+end = time.monotonic() + LINGER_S
+while (left := end - time.monotonic()) > 0:
+	turn(min(left, 0.01))
 note('exit')

@@ -128,7 +128,7 @@ def test_balancer_that_dies_in_the_middle(drover, when):
 		os.kill(victim, signal.SIGSTOP)
 		slow = []
 	for client in slow:
-		client.request(target='/slow?ms=2500')
+		client.request(target='/held')
 	drover.wait(lambda: sum(len(Record(folder, w.pid).of('open')) for w in old) >= len(slow), 'all are with the workers')
 	drover.signal(signal.SIGHUP)
 	drover.wait_log('generation 2 serves')
@@ -136,8 +136,10 @@ def test_balancer_that_dies_in_the_middle(drover, when):
 	if when == 'before it has followed':
 		drover.wait(lambda: {w.env['DROVER_RELEASE'] for w in drover.workers()} == {'1', '2'} and
 			    all(drover.accepts(w) for w in drover.workers()), 'a new worker serves')
+		time.sleep(1) # in which the old ones would have been found idle
 	assert not [e for w in old for e in Record(folder, w.pid).of('signal')], 'nobody has been asked to stop yet'
 	os.kill(victim, signal.SIGKILL)
+	open(os.path.join(folder, 'go'), 'w').close()
 	ends = []
 	for client in slow:
 		try:
