@@ -9,6 +9,7 @@ import pytest
 
 import procs
 from drover import app_command, bundled
+from peers import ok
 from wire import Client
 
 
@@ -381,6 +382,18 @@ def test_apps_come_and_go(drover):
 	drover.reload(drover.config(apps={'two': two}), instances=2)
 	assert {w.app for w in drover.workers()} == {'two'}
 	assert served_env(drover, 'WHO') == 'two'
+
+
+@pytest.mark.parametrize('kind', ['servers', 'workers'])
+def test_app_under_another_name_is_waited_for(drover, peer, steady, kind):
+	"""The new balancers accept before the master has entered what is new to it."""
+	app = {'servers': [peer(lambda c, r: c.send(ok())).server]} if kind == 'servers' else {'command': bundled(), 'instances': 1}
+	renamed = lambda n: drover.config(apps={f'name{n}': app}, balancers=2)
+	drover.start(renamed(0))
+	load = steady(('127.0.0.1', drover.port), threads=6, keep_alive=False)
+	for n in range(1, 6):
+		drover.reload(renamed(n))
+	assert not load.stop().failures and len(load.replies) > 50
 
 
 def test_from_servers_to_workers(drover, peer):
