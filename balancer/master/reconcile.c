@@ -93,12 +93,25 @@ static bool has_up(struct app *a, uint32_t i)
 	return false;
 }
 
+static struct worker *find_server(struct app *a, const struct addr *address)
+{
+	list_each(it, &a->workers) {
+		struct worker *w = worker_of(it);
+		if (w->pid == 0 && w->phase == WS_UP && addr_equal(&w->address, address))
+			return w;
+	}
+	return NULL;
+}
+
 uint32_t reconcile_coming(struct app *a)
 {
 	uint32_t coming = 0;
 
-	if (!a->target || !a->target->conf->command)
+	if (!a->target)
 		return 0;
+	const struct cfg_app *conf = a->target->conf;
+	for (size_t i = 0; i < conf->n_servers; i++)
+		coming += !find_server(a, &conf->servers[i]); /* not entered yet */
 	for (uint32_t i = 0; i < a->wanted; i++) {
 		const struct instance *row = app_instance(a, i);
 		if (!has_up(a, i) && !(row && row->failing))
@@ -126,16 +139,6 @@ static void drain_all(struct app *a)
 {
 	list_each_safe(it, &a->workers)
 		worker_event(worker_of(it), WE_DRAIN);
-}
-
-static struct worker *find_server(struct app *a, const struct addr *address)
-{
-	list_each(it, &a->workers) {
-		struct worker *w = worker_of(it);
-		if (w->pid == 0 && w->phase == WS_UP && addr_equal(&w->address, address))
-			return w;
-	}
-	return NULL;
 }
 
 static bool lists_server(const struct cfg_app *conf, const struct addr *address)
