@@ -111,18 +111,23 @@ def test_failed_release_is_taken_back(drover, steady, mode, surge):
 	one_generation(drover)
 
 
-@pytest.mark.parametrize('upgraded', [False, True], ids=['', 'upgraded'])
-def test_failed_release_is_taken_back_when_the_old_one_has_just_lost_its_worker(drover, upgraded):
+@pytest.mark.parametrize('meanwhile', ['nothing', 'upgraded', 'scaled'])
+def test_failed_release_is_taken_back_when_the_old_one_has_just_lost_its_worker(drover, meanwhile):
 	drover.start(vital(drover, instances=1))
 	only = drover.workers()[0].pid
 	hup(drover, vital(drover, 'deaf', '2', instances=1, timeout='6s'))
 	drover.wait(lambda: versions(drover) == ['1', '2'], 'the new release starts')
-	if upgraded:
+	if meanwhile == 'upgraded':
 		drover.signal(signal.SIGUSR2)
 		drover.wait_log('has taken over from drover')
 	os.kill(only, signal.SIGKILL)
+	if meanwhile == 'scaled':  # is the app, whichever release it comes back to
+		drover.wait(lambda: '1' not in versions(drover), 'it has ended')
+		drover.descriptors_kept = False
+		drover.signal(signal.SIGTTIN)
 	drover.wait_log('keeping release 1')
-	drover.wait(lambda: versions(drover) == ['1'], lambda: f'the old release runs again: {versions(drover)}')
+	wanted = ['1', '1'] if meanwhile == 'scaled' else ['1']
+	drover.wait(lambda: versions(drover) == wanted, lambda: f'the old release runs again: {versions(drover)}')
 	assert drover.get().text.split()[2] == '1'
 
 
