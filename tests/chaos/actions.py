@@ -29,6 +29,7 @@ class Expectation:
 
 	def calm(self, config, instances):
 		self.states = self.calm_states = {(config, instances)}
+		self.unheard = set(), set()          # the same two, without the signals since then
 		self.moving = False                  # a reload since then
 		self.balancers = {config.balancers}  # of any generation since then
 
@@ -63,10 +64,17 @@ class Expectation:
 			self.states = self.states | {(filed, filed.instances)}
 			self.moving = True
 
+	def succeeded(self, filed):
+		"""Another master takes over: what the file says follows, a signal that was on its way is lost with the one before."""
+		self.states, self.calm_states = self.states | self.unheard[0], self.calm_states | self.unheard[1]
+		self.disturbed()
+		self.upgraded(filed)
+
 	def scale(self, number, sure=True):
 		"""`number(n)`: what becomes of n workers.  Not `sure`: it may not have been heard."""
 		def changed(states):
 			return {(c, max(1, number(n))) for c, n in states}
+		self.unheard = self.unheard[0] | self.states, self.unheard[1] | self.calm_states
 		if self.moving or not sure:
 			self.states = self.states | changed(self.states)
 			self.calm_states = self.calm_states | changed(self.calm_states)
@@ -125,6 +133,7 @@ BAD_CONFIGS = {
 def bad_reload(run, kind):
 	"""The file has an error: nothing changes, and it is said.  A reload that was not through
 	its first step is given up with it."""
+	run.wait_heir()  # one that starts refuses such a file
 	run.expect.disturbed()
 	with open(run.d.config_file, encoding='utf-8') as f:
 		good = f.read()
@@ -143,7 +152,7 @@ def bad_reload(run, kind):
 def scale(run, way):
 	# A SIGCONT takes pending SIGTTIN and SIGTTOU away, as POSIX wants it: to a master that stands still they are lost.
 	run.d.wait(lambda: procs.stat(run.d.pid).state not in 'T', 'the master is not paused')
-	run.d.signal(SIGTTIN if way == 'up' else SIGTTOU)
+	run.signal(SIGTTIN if way == 'up' else SIGTTOU)
 	by = 1 if way == 'up' else -1
 	run.expect.scale(lambda n: n + by)
 	run.blows.changes.append(time.monotonic())
@@ -187,7 +196,7 @@ def upgrade(run, way):
 	run.log_before_upgrade = len(run.d.log())
 	run.blows.changes.append(time.monotonic())
 	if way == 'signal':
-		run.d.signal(SIGUSR2)
+		run.signal(SIGUSR2)
 		return None
 	status = order(run, '/api/v1/upgrade')
 	if status != 202:  # not heard; or heard, and the channel died: then the next calm finds it done all the same
@@ -243,6 +252,7 @@ def kill_balancer(run, fraction):
 
 
 def kill_warden(run):
+	run.wait_heir()
 	pid = one_of(run.d.wardens(), 0)
 	if pid:
 		run.kill(pid, SIGKILL)
@@ -254,6 +264,20 @@ def kill_monitor(run):
 	if pid:
 		run.kill(pid, SIGKILL)
 	return pid
+
+
+def kill_master(run, seconds):
+	"""Another one is started a while later, as the first was.  The warden holds what it takes over: without one there
+	is nothing left, so one that has just been killed is waited for."""
+	run.d.wait(run.warden_stands_by, 'a warden stands by')
+	old = run.d.pid
+	run.d.kill_master()
+	run.expect.succeeded(run.filed)
+	run.blows.changes.append(time.monotonic())
+	run.log_before, run.log_before_upgrade = 0, None
+	time.sleep(float(seconds))
+	run.start_heir(old)
+	return f'{old}, then {run.d.pid}'
 
 
 def pause(run, pid, seconds):
@@ -300,7 +324,7 @@ def jump_clock(run, seconds):
 def reopen_logs(run):
 	if os.path.exists(run.d.access_file):
 		os.rename(run.d.access_file, run.d.access_file + '.1')
-	run.d.signal(SIGUSR1)
+	run.signal(SIGUSR1)
 
 
 def wait_calm(run):
@@ -342,6 +366,7 @@ ACTIONS = {
 	'kill-worker': (kill_worker, 4, lambda rng: [fraction(rng)]),
 	'term-worker': (term_worker, 1, lambda rng: [fraction(rng)]),
 	'kill-balancer': (kill_balancer, 3, lambda rng: [fraction(rng)]),
+	'kill-master': (kill_master, 2, lambda rng: [str(rng.choice((0, 0, 0.05, 1)))]),
 	'kill-warden': (kill_warden, 1, lambda rng: []),
 	'kill-monitor': (kill_monitor, 1, lambda rng: []),
 	'pause-monitor': (pause_monitor, 1, lambda rng: [f'{rng.uniform(0.1, 1.0):.2f}']),

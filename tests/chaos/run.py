@@ -6,6 +6,7 @@ which drover has to come to what is expected; what the clients met is judged the
 import os
 import random
 import re
+import stat
 import struct
 import sys
 import threading
@@ -74,6 +75,7 @@ class Run:
 		os.chmod(self.records, 0o777)
 		self.crowd, self.log_before, self.log_before_upgrade, self.thief = None, 0, None, Thief()
 		self.filed = self.first  # what the file says
+		self.heir_of, self.log_before_heir = [], 0  # masters that were killed, until it is said that another took over
 		self.hung = []           # workers that stand still for good
 		self.clock, self.clock_offset = None, 0
 		self.busy_end = rng.random() < 0.5
@@ -103,8 +105,32 @@ class Run:
 
 	def hang_up(self):
 		"""SIGHUP, which will be heard sooner or later."""
+		self.wait_heir()
 		self.log_before = len(self.d.log())
 		self.d.signal(SIGHUP)
+
+	def signal(self, signum):
+		"""To a master that has come so far that no signal ends it."""
+		self.wait_heir()
+		self.d.signal(signum)
+
+	def start_heir(self, old):
+		"""A master for what the one that was killed has left.  It is not waited for: blows fall on it at once."""
+		self.heir_of, self.log_before_heir = [*self.heir_of, old], len(self.d.log())
+		self.d.launch(env=self.env)
+		self.d.baseline[self.d.pid] = self.d.baseline.pop(old)
+
+	def wait_heir(self):
+		if self.heir_of:
+			# It may be that of one that was killed while it took over.
+			taken = re.compile(rf'taken over from pid ({"|".join(map(str, self.heir_of))}),')
+			self.d.wait(lambda: taken.search(self.d.log(), self.log_before_heir), 'the next master has taken over')
+			self.heir_of = []
+
+	def warden_stands_by(self):
+		"""A master's first word to a new one may take a turn."""
+		wardens = self.d.wardens()
+		return len(wardens) == 1 and procs.age(wardens[0]) > 0.2
 
 	def set_clock(self):
 		with open(self.clock, 'r+b' if os.path.exists(self.clock) else 'wb') as f:
@@ -138,12 +164,12 @@ class Run:
 		return self.summary()
 
 	def go(self):
-		env = {}
+		self.env = {}
 		if self.clock:
 			self.set_clock()
 			os.chmod(self.clock, 0o644)
-			env = {'LD_PRELOAD': CLOCK, 'CHAOS_CLOCK': self.clock}
-		self.d.start(self.whole(self.first), env=env)
+			self.env = {'LD_PRELOAD': CLOCK, 'CHAOS_CLOCK': self.clock}
+		self.d.start(self.whole(self.first), env=self.env)
 		self.crowd = Crowd(('127.0.0.1', self.d.port), self.seed, KINDS)
 		self.crowd.start()
 		self.began = time.monotonic()
@@ -161,6 +187,7 @@ class Run:
 			timer.join()
 		self.timers.clear()
 		self.thief.wait()
+		self.wait_heir()
 		wrong, since = [''], [0.0]
 		# Where two things are right, what is seen may be the one that is about to go.
 		lasting = SURE_SECONDS if len(self.expect.states) > 1 else 0
@@ -212,6 +239,9 @@ class Run:
 			return f'writers: {writers}'
 		if rest := set(children) - {w.pid for w in workers} - {*self.d.balancers(), *self.d.wardens(), *self.d.monitors(), *writers}:
 			return f'other children: {[(p, procs.command_line(p)) for p in rest]}'
+		bound = set(procs.unix_sockets().values())
+		if dead := [f for f in self.d.run_files() if stat.S_ISSOCK(os.lstat(f).st_mode) and f not in bound]:
+			return f'socket files that nobody has bound: {dead}'
 		if dead := [p for p in map(int, procs.read(f'/proc/{self.d.pid}/task/{self.d.pid}/children').split()) if not procs.alive(p)]:
 			return f'children that nobody has reaped: {dead}'
 		if not all(self.d.accepts(w) for w in workers):

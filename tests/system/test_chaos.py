@@ -13,7 +13,8 @@ from clients import Incident  # noqa: E402
 from run import Run  # noqa: E402
 
 
-@pytest.mark.parametrize('seed', [4, 13, 15, 19] if QUICK else [4, 13, 15, 19, 25, 30])
+# Every kind of blow falls in one of these, but for those that take long: a worker or a request that hangs.
+@pytest.mark.parametrize('seed', [4, 10, 82] if QUICK else [4, 10, 48, 82, 150])
 def test_seed(seed):
 	print(Run(seed, bursts=3).run())
 
