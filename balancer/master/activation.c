@@ -174,12 +174,21 @@ static bool is_stored(const struct activated *s)
 	return strncmp(s->name, FDSTORE_STORED, strlen(FDSTORE_STORED)) == 0;
 }
 
+/* A Unix socket came back from the store, and where it is bound there is another file, or none. */
+static bool is_stranded(const struct activated *s)
+{
+	char name[FDSTORE_NAME_MAX];
+
+	return is_stored(s) && addr_is_unix(&s->bound) &&
+	       strcmp(s->name, fdstore_name(&s->bound, name)) != 0;
+}
+
 enum err activation_take(struct activation *a, const struct addr *wanted, size_t nth,
 			 struct addr *ret_bound, bool *ret_stored, int *ret_fd)
 {
 	for (size_t i = 0; i < a->n; i++) {
 		struct activated *s = &a->sockets[i];
-		if (s->fd < 0 || !answers_at(s, wanted) || nth-- > 0)
+		if (s->fd < 0 || !answers_at(s, wanted) || is_stranded(s) || nth-- > 0)
 			continue;
 		int fd = fcntl(s->fd, F_DUPFD_CLOEXEC, FIRST_FD);
 		if (fd < 0)
@@ -213,9 +222,10 @@ void activation_close_unused(struct master *m)
 	for (size_t i = 0; i < a->n; i++) {
 		struct activated *s = &a->sockets[i];
 		if (s->fd >= 0 && is_stored(s)) {
-			/* The listener has its own copy; or its address has left the configuration. */
+			/* The listener has its own copy; or its address has left the configuration;
+			 * or what its clients would connect to is another's by now. */
 			if (!s->used)
-				fdstore_forget(m, &s->bound);
+				fdstore_forget_name(m, s->name);
 			fd_close(&s->fd);
 			continue;
 		}

@@ -110,6 +110,9 @@ static const struct state_field listener_fields[] = {
 	STATE_FIELD(struct listener, ADDR, actual),
 	STATE_FIELD(struct listener, BOOL, inherited),
 	STATE_FIELD(struct listener, I32, warden_note),
+	STATE_FIELD(struct listener, BOOL, file_stays),
+	STATE_FIELD(struct listener, U64, file_device),
+	STATE_FIELD(struct listener, U64, file_inode),
 };
 
 void carry_save_listeners(const struct master *m, struct state_out *o)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "balancer/master/core.h"
 #include "balancer/master/listener.h"
@@ -23,11 +24,20 @@ void fdstore_start(struct master *m)
 	unsetenv("FDSTORE");
 }
 
+bool fdstore_is_there(const struct master *m)
+{
+	return m->supervisor.store > 0;
+}
+
 const char *fdstore_name(const struct addr *a, char buf[static FDSTORE_NAME_MAX])
 {
-	char text[ADDR_TEXT_MAX];
+	char text[ADDR_TEXT_MAX], file[48] = "";
+	struct stat st;
 
-	snprintf(buf, FDSTORE_NAME_MAX, FDSTORE_STORED "%s", addr_format(a, text));
+	if (addr_is_unix(a) && lstat(a->un.sun_path, &st) == 0)
+		snprintf(file, sizeof(file), "_%llx_%llx", (unsigned long long)st.st_dev,
+			 (unsigned long long)st.st_ino);
+	snprintf(buf, FDSTORE_NAME_MAX, FDSTORE_STORED "%s%s", addr_format(a, text), file);
 	for (char *c = buf; *c; c++)
 		if (*c == ':' || *c <= ' ' || *c > '~')
 			*c = '_';
@@ -38,9 +48,8 @@ void fdstore_keep(struct master *m, const struct listener *l, size_t from)
 {
 	char name[FDSTORE_NAME_MAX], text[FDSTORE_NAME_MAX + 32];
 
-	/* Those of a .socket unit are the manager's already; a Unix socket is of no use without
-	 * its file, which goes with us. */
-	if (!m->supervisor.store || l->inherited || addr_is_unix(&l->actual))
+	/* Those of a .socket unit are the manager's already. */
+	if (!m->supervisor.store || l->inherited)
 		return;
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\n", fdstore_name(&l->actual, name));
 	for (size_t i = from; i < l->n_fds; i++)
@@ -49,10 +58,17 @@ void fdstore_keep(struct master *m, const struct listener *l, size_t from)
 
 void fdstore_forget(struct master *m, const struct addr *a)
 {
-	char name[FDSTORE_NAME_MAX], text[FDSTORE_NAME_MAX + 32];
+	char name[FDSTORE_NAME_MAX];
+
+	fdstore_forget_name(m, fdstore_name(a, name));
+}
+
+void fdstore_forget_name(struct master *m, const char *name)
+{
+	char text[FDSTORE_NAME_MAX + 32];
 
 	if (!m->supervisor.store)
 		return;
-	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s\n", fdstore_name(a, name));
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s\n", name);
 	supervisor_tell(m, text, -1);
 }

@@ -7,6 +7,7 @@
 #ifndef DROVER_MASTER_FDSTORE_H
 #define DROVER_MASTER_FDSTORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/addr.h"
@@ -21,13 +22,18 @@ struct listener;
  * read once, and taken out of the environment. */
 void fdstore_start(struct master *m);
 
+bool fdstore_is_there(const struct master *m);
+
 /* The sockets of `l` from the `from`-th on are in force: stored, as many as are taken. */
 void fdstore_keep(struct master *m, const struct listener *l, size_t from);
 
-/* All that is stored for this address goes. */
+/* All that is stored for this address, or under this name, goes. */
 void fdstore_forget(struct master *m, const struct addr *a);
+void fdstore_forget_name(struct master *m, const char *name);
 
-/* "drover-listen-127.0.0.1_8080": no colons, which separate names; returns `buf`. */
+/* "drover-listen-127.0.0.1_8080": no colons, which separate names; returns `buf`.  Of a Unix
+ * socket also which file there is now: a socket whose file was removed, or replaced by
+ * somebody's, cannot be reached, and that the name is another shows it. */
 const char *fdstore_name(const struct addr *a, char buf[static FDSTORE_NAME_MAX]);
 
 #endif

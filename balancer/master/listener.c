@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "balancer/master/core.h"
 #include "balancer/master/fdstore.h"
@@ -138,6 +139,29 @@ static void free_listener(struct listener *l)
 	mem_free(l);
 }
 
+/* A stored Unix socket is of use with its file alone. */
+static void keep_file(struct master *m, struct listener *l)
+{
+	struct stat st = { .st_ino = 0 };
+
+	(void)!lstat(l->actual.un.sun_path, &st);
+	l->file_device = st.st_dev;
+	l->file_inode = st.st_ino;
+	l->file_stays = true;
+	warden_forget_note(&m->warden, l->warden_note);
+	l->warden_note = -1;
+}
+
+/* Its address has left the configuration: the file goes, if it is still the one. */
+static void remove_file(const struct listener *l)
+{
+	struct stat st;
+
+	if (l->file_stays && lstat(l->actual.un.sun_path, &st) == 0 &&
+	    st.st_dev == l->file_device && st.st_ino == l->file_inode)
+		unlink(l->actual.un.sun_path);
+}
+
 /* The first socket of a new listener: proves that nobody else has the address. */
 static enum err open_first(struct master *m, struct listener *l)
 {
@@ -146,8 +170,11 @@ static enum err open_first(struct master *m, struct listener *l)
 
 	if (e || l->inherited)
 		return e;
-	if (l->n_stored)
+	if (l->n_stored) {
+		if (!tcp)
+			keep_file(m, l);
 		return ERR_OK;
+	}
 	if (tcp && addr_port(&l->wanted) != 0 && !is_leaving(m, &l->wanted) &&
 	    fd_probe_bind(&l->wanted)) {
 		complain(m, &l->wanted, errno);
@@ -203,6 +230,8 @@ void listeners_commit(struct master *m)
 				   l->inherited ? ", from the service manager" : "");
 		for (size_t i = l->n_committed; i < l->n_fds; i++)
 			fd_defer_accept(l->fds[i], true);
+		if (fdstore_is_there(m) && addr_is_unix(&l->actual) && !l->inherited && !l->file_stays)
+			keep_file(m, l);
 		fdstore_keep(m, l, MAX(l->n_committed, l->n_stored));
 		l->n_committed = l->n_fds;
 	}
@@ -253,8 +282,10 @@ bool listeners_leave(struct master *m, const struct config *cfg)
 		char text[ADDR_TEXT_MAX];
 		if (l->n_fds == 0 || named_by(cfg, l))
 			continue;
-		if (cfg) /* at its end drover may be about to be started anew */
+		if (cfg) { /* at its end drover may be about to be started anew */
 			fdstore_forget(m, &l->actual);
+			remove_file(l);
+		}
 		if (l->n_committed)
 			log_notice("no longer listening on %s", addr_format(&l->actual, text));
 		for (size_t i = 0; i < l->n_fds; i++)

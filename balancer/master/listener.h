@@ -26,6 +26,8 @@ struct listener {
 	size_t n_committed;   /* the first ones are in force; the rest may be undone */
 	unsigned users;       /* generations whose balancers may still accept here */
 	int warden_note;      /* the warden's note of a Unix socket's file, or -1 */
+	bool file_stays;      /* the socket is stored: so its file is there at the next start, too */
+	uint64_t file_device, file_inode; /* of that file */
 };
 
 /* Finds or opens the sockets of one address for `balancers` processes.  On

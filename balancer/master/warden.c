@@ -325,6 +325,12 @@ void warden_remove_note(struct warden *w, int note)
 	w->notes->files[note] = (struct warden_file){ .path = "" };
 }
 
+void warden_forget_note(struct warden *w, int note)
+{
+	if (note >= 0 && note < WARDEN_NOTES)
+		w->notes->files[note] = (struct warden_file){ .path = "" };
+}
+
 void warden_note_balancer(struct warden *w, uint32_t row, int32_t pid)
 {
 	if (!w->notes || row >= TALLY_ROWS)

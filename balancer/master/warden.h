@@ -91,6 +91,8 @@ int warden_note(struct warden *w, const char *path);
 int warden_note_anew(struct warden *w, const char *path);
 /* Removes the file of a note, if it is still the one, and the note. -1 is fine. */
 void warden_remove_note(struct warden *w, int note);
+/* The note goes, its file stays. -1 is fine. */
+void warden_forget_note(struct warden *w, int note);
 
 /* The balancer of a row of the tally, or 0: none.  Nothing before warden_start(). */
 void warden_note_balancer(struct warden *w, uint32_t row, int32_t pid);

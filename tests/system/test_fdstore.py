@@ -2,6 +2,7 @@
 import os
 import socket
 import sys
+from signal import SIGUSR2
 
 import pytest
 
@@ -9,6 +10,7 @@ import drover as d
 import procs
 from manager import Notify
 from procs import wait_until
+from wire import Client
 
 MANAGER = [sys.executable, os.path.join(d.ROOT, 'tests/system/manager.py')]
 
@@ -113,3 +115,48 @@ def test_without_a_store_nothing_is_sent(drover, notify):
 	start(drover, notify, room='0')
 	drover.wait(lambda: notify.said('READY'), 'READY=1')
 	assert not notify.store
+
+
+def test_unix_sockets_are_stored_with_their_file(drover, notify):
+	"""Who connects between two starts is served, and finds the file where it was."""
+	path = drover.path('public.sock')
+	both = drover.config(listen=[f'127.0.0.1:{drover.port}', f'unix:{path}'], balancers=2)
+	drover.descriptors_kept = False
+	start(drover, notify, both)
+	drover.wait(lambda: notify.listen() and len(notify.store) == 3, 'all sockets are stored')
+	file = os.stat(path).st_ino
+	drover.stop()
+	assert os.stat(path).st_ino == file, 'the file has stayed'
+	with Client(path) as waiting:
+		waiting.request(target='/instance')
+		start(drover, notify, both)
+		assert waiting.reply().status == 200
+	assert len(notify.listen() and notify.store) == 3, 'what came from the store is not stored again'
+	drover.signal(SIGUSR2)
+	drover.wait_log('has taken over from drover')
+	with Client(path) as c:
+		assert c.ask().status == 200
+	drover.reload(drover.config(balancers=2))
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'it has left the configuration')
+	assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize('there', ['nothing', 'somebody else'])
+def test_a_unix_socket_whose_file_was_taken_away(drover, notify, there):
+	"""The stored one could not be reached any more: another is made."""
+	path = drover.path('public.sock')
+	both = drover.config(listen=[f'127.0.0.1:{drover.port}', f'unix:{path}'])
+	drover.descriptors_kept = False
+	start(drover, notify, both)
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'both sockets are stored')
+	drover.stop()
+	os.unlink(path)
+	if there == 'somebody else':  # who has ended meanwhile
+		with socket.socket(socket.AF_UNIX) as s:
+			s.bind(path)
+	start(drover, notify, both)
+	with Client(path) as c:
+		assert c.ask().status == 200
+	drover.wait(lambda: notify.listen() and len(notify.store) == 2, 'the new one is stored instead')
+	drover.stop()
+	os.unlink(path)
