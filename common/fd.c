@@ -284,6 +284,18 @@ close_fd:
 	return ERR_SYS;
 }
 
+enum err fd_reopen_readonly(int fd, int *ret_fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int other = open(path, O_RDONLY | O_CLOEXEC);
+	if (other < 0)
+		return sys_err();
+	*ret_fd = other;
+	return ERR_OK;
+}
+
 enum err fd_sealed(const char *name, const void *data, size_t n, int *ret_fd)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -55,6 +55,10 @@ void fd_reset(int *fd);
  * resizing; *ret_map is a read-write MAP_SHARED mapping. */
 MUST_CHECK enum err fd_shared_segment(const char *name, size_t bytes, int *ret_fd, void **ret_map);
 
+/* Another descriptor of the segment `fd`, for reading alone: what is mapped through it can
+ * never become writable.  Close-on-exec.  ERR_SYS with errno (no /proc: ENOENT), ERR_FD_LIMIT. */
+MUST_CHECK enum err fd_reopen_readonly(int fd, int *ret_fd);
+
 /* A memfd that holds the `n` bytes at `data`, sealed against every change, so that who
  * gets it may map it and believe its size.  Close-on-exec.  ERR_SYS with errno,
  * ERR_FD_LIMIT. */

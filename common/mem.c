@@ -3,6 +3,7 @@
  * is for everything that happens while traffic flows. */
 #include "common/mem.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -82,6 +83,13 @@ void *mem_alloc_zero(size_t bytes)
 
 void mem_free(void *ptr)
 {
+	free(ptr);
+}
+
+void mem_wipe(void *ptr)
+{
+	if (ptr)
+		explicit_bzero(ptr, malloc_usable_size(ptr));
 	free(ptr);
 }
 

@@ -19,6 +19,7 @@ MUST_CHECK char *mem_must_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 MUST_CHECK void *mem_alloc(size_t bytes);     /* unset */
 MUST_CHECK void *mem_alloc_zero(size_t bytes);
 void mem_free(void *ptr);                     /* accepts NULL; for all of the above */
+void mem_wipe(void *ptr);                     /* the same, of what may hold a secret: overwritten first */
 
 /* Tests only: the `n`-th run-time allocation from now on fails (1 = the next),
  * once; 0 switches injection off.  mem_fault_hit() says whether it happened. */

@@ -65,8 +65,12 @@ static enum err map_segment(int fd, int protection, struct roster **ret_roster)
 enum err roster_map(int fd, const struct roster **ret_roster)
 {
 	struct roster *r;
-	enum err e = map_segment(fd, PROT_READ, &r);
+	int readonly = -1;
 
+	/* Without /proc what is mapped could be made writable again, by who may call mprotect(2). */
+	enum err e = fd_reopen_readonly(fd, &readonly);
+	e = map_segment(e ? fd : readonly, PROT_READ, &r);
+	fd_close(&readonly);
 	if (!e)
 		*ret_roster = r;
 	return e;

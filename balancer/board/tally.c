@@ -6,6 +6,7 @@
  */
 #include "balancer/board/tally.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -77,6 +78,35 @@ enum err tally_map(int fd, struct tally **ret_tally)
 	}
 	*ret_tally = t;
 	return ERR_OK;
+}
+
+/* In the place of what is mapped there, which pointers into it then name. */
+static enum err map_over(void *at, size_t bytes, int protection, int fd, size_t offset)
+{
+	void *map = mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+
+	return map == MAP_FAILED ? ERR_SYS : ERR_OK;
+}
+
+enum err tally_shed(struct tally *t, int fd, uint32_t own)
+{
+	struct tally_row *row = own < TALLY_ROWS ? &t->rows[own] : NULL;
+	int readonly;
+
+	if (fd_reopen_readonly(fd, &readonly)) {
+		if (mprotect(t, sizeof(*t), PROT_READ) ||
+		    (row && mprotect(row, sizeof(*row), PROT_READ | PROT_WRITE)))
+			return ERR_SYS;
+		return ERR_OK;
+	}
+	enum err e = map_over(t, sizeof(*t), PROT_READ, readonly, 0);
+	fd_close(&readonly);
+	if (!e && row)
+		e = map_over(row, sizeof(*row), PROT_READ | PROT_WRITE, fd,
+			     (size_t)((char *)row - (char *)t));
+	if (e && errno == EINVAL) /* pages larger than a row's alignment */
+		e = map_over(t, sizeof(*t), PROT_READ | PROT_WRITE, fd, 0);
+	return e;
 }
 
 static void zero_row(struct tally_row *row)

@@ -74,6 +74,11 @@ MUST_CHECK enum err tally_create(int *ret_fd, struct tally **ret_tally);
 /* Master, after an exec: maps the segment of `fd` (borrowed). ERR_PROTOCOL: of another layout; ERR_SYS. */
 MUST_CHECK enum err tally_map(int fd, struct tally **ret_tally);
 
+/* In a forked child: from here on `t`, the segment of `fd`, can only be read, and no later
+ * mprotect(2) changes that, but for row `own` (TALLY_ROWS: it owns none).  Where there is no
+ * /proc it is mprotect(2) alone that protects it.  ERR_SYS with errno: it must end. */
+MUST_CHECK enum err tally_shed(struct tally *t, int fd, uint32_t own);
+
 /* Master: a free row, zeroed, for the balancer about to be forked; ERR_FULL. */
 MUST_CHECK enum err tally_claim(struct tally *t, uint32_t *ret_row);
 

@@ -198,6 +198,10 @@ bool config_same_sources(const struct config *a, const struct config *b);
 
 void config_errors_fini(struct config_errors *errors);
 
+/* Overwrites the values of env and env_file, and the files as they were read: for a process
+ * that starts no workers.  What is left is no configuration to start some with. */
+void config_wipe_secrets(struct config *cfg);
+
 /* Accepts NULL; returns NULL. */
 struct config *config_free(struct config *cfg);
 

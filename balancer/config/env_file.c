@@ -85,14 +85,14 @@ static bool read_line(const struct env_file *f, const char *p, char ***env, size
 	memcpy(variable, p, n_name + 1);
 	const char *why = take_value(p + n_name + 1, variable + n_name + 1);
 	if (why) {
-		mem_free(variable);
+		mem_wipe(variable);
 		return refuse(f, why);
 	}
 	if (known < 0) {
 		*env = words_push(*env, (*n)++, variable);
 	} else { /* said again: the last line wins, as in a shell */
 		assert(*env);
-		mem_free((*env)[known]);
+		mem_wipe((*env)[known]);
 		(*env)[known] = variable;
 	}
 	return true;
@@ -125,7 +125,7 @@ bool env_file_read(struct loader *ld, const char *path, struct place at, char **
 			good = read_line(&f, line, env, &n);
 		line = next;
 	}
-	mem_free(text);
+	mem_wipe(text);
 	for (size_t i = f.n_own; i < n; i++)
 		origins_add(ld->cfg->origins, (*env)[i], at, false);
 	return good;

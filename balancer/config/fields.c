@@ -283,7 +283,13 @@ static bool set_variable(struct loader *ld, char ***env, size_t n, const struct 
 				    "public port is under listen");
 		return false;
 	}
-	*env = words_push(*env, n, mem_must_printf("%s=%s", name->text, value->text));
+	/* Not printed: that would leave a copy of the value behind. */
+	size_t n_name = strlen(name->text), n_value = strlen(value->text);
+	char *variable = mem_must_alloc(n_name + n_value + 2);
+	memcpy(variable, name->text, n_name);
+	variable[n_name] = '=';
+	memcpy(variable + n_name + 1, value->text, n_value);
+	*env = words_push(*env, n, variable);
 	origins_add(ld->cfg->origins, (*env)[n], name->at, false);
 	return true;
 }

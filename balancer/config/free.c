@@ -1,6 +1,8 @@
 /* The end of a config, by the tables that made it. */
 #include "balancer/config/config.h"
 
+#include <string.h>
+
 #include "balancer/config/keys.h"
 #include "balancer/config/origins.h"
 #include "balancer/config/sources.h"
@@ -25,6 +27,15 @@ static void free_block(const struct key_table *table, void *base)
 		else if (key->type == VALUE_SERVERS)
 			mem_free(*(struct addr **)field);
 	}
+}
+
+void config_wipe_secrets(struct config *cfg)
+{
+	for (size_t i = 0; i < cfg->n_apps; i++)
+		for (char **variable = cfg->apps[i].env; variable && *variable; variable++)
+			explicit_bzero(*variable, strlen(*variable));
+	for (size_t i = 0; i < cfg->sources.n; i++)
+		explicit_bzero(cfg->sources.all[i].text, cfg->sources.all[i].n);
 }
 
 struct config *config_free(struct config *cfg)

@@ -45,13 +45,15 @@ static char *read_all(int fd, size_t *ret_n, const char **ret_why)
 		else if (errno != EINTR)
 			break;
 	}
+	char *whole = NULL;
 	if (got >= 0 && n <= SOURCE_MAX) {
 		*ret_n = n;
-		return mem_must_grow(text, n + 1);
+		whole = mem_must_dupn(text, n);
+	} else {
+		*ret_why = got < 0 ? strerror(errno) : "larger than 1 MiB";
 	}
-	*ret_why = got < 0 ? strerror(errno) : "larger than 1 MiB";
-	mem_free(text);
-	return NULL;
+	mem_wipe(text);
+	return whole;
 }
 
 static char *read_file(const char *path, enum source_kind kind, size_t *ret_n, const char **ret_why)
@@ -99,7 +101,7 @@ void sources_fini(struct cfg_sources *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		mem_free(s->all[i].path);
-		mem_free(s->all[i].text);
+		mem_wipe(s->all[i].text);
 	}
 	mem_free(s->all);
 	*s = (struct cfg_sources){ .all = NULL };

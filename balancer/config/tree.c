@@ -47,7 +47,7 @@ void tree_fini(struct tree *t)
 	struct node *next;
 	for (struct node *node = t->all; node; node = next) {
 		next = node->next;
-		mem_free(node->text);
+		mem_wipe(node->text);
 		mem_free(node->keys);
 		mem_free(node->values);
 		mem_free(node);

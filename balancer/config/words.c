@@ -20,7 +20,7 @@ char **words_push(char **words, size_t n, char *word)
 char **words_free(char **words)
 {
 	for (size_t i = 0; words && words[i]; i++)
-		mem_free(words[i]);
+		mem_wipe(words[i]); /* of env, too */
 	mem_free(words);
 	return NULL;
 }

@@ -412,6 +412,8 @@ static bool read_events(struct builder *b)
 		}
 		bool end = event.type == YAML_STREAM_END_EVENT;
 		bool good = on_event(b, &event);
+		if (event.type == YAML_SCALAR_EVENT)
+			explicit_bzero(event.data.scalar.value, event.data.scalar.length);
 		yaml_event_delete(&event);
 		if (!good || end)
 			return good;
@@ -434,6 +436,11 @@ bool yaml_read(struct report *r, struct tree *ret_tree)
 	yaml_parser_set_encoding(&b->parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&b->parser, (const unsigned char *)r->text, r->n);
 	bool good = read_events(b);
+	/* Its copies of what may hold secrets: children inherit what was freed, too. */
+	explicit_bzero(b->parser.buffer.start,
+		       (size_t)(b->parser.buffer.end - b->parser.buffer.start));
+	explicit_bzero(b->parser.raw_buffer.start,
+		       (size_t)(b->parser.raw_buffer.end - b->parser.raw_buffer.start));
 	yaml_parser_delete(&b->parser);
 	for (size_t i = 0; i < b->n_anchors; i++)
 		mem_free(b->anchors[i].name);

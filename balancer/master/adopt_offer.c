@@ -122,7 +122,7 @@ void adoption_keep_only(const struct master *m)
 		(void)!state_in_init(&in, fd, false); /* else nothing of it is kept */
 	keep_only(m, &in, fd);
 	mem_free(in.fds);
-	mem_free(in.bytes);
+	mem_wipe(in.bytes);
 }
 
 static size_t count(struct offer *o, const char *kind)
@@ -382,6 +382,9 @@ static void begin(struct offer *o, uint64_t ms)
 		roster_end(r);
 	find_orphans(o);
 	find_channels(o);
+	/* From here on the memfd alone holds the secrets that are in it. */
+	mem_wipe(o->state.bytes);
+	o->state.bytes = NULL;
 	tell_balancers(o);
 	o->polls = mem_must_alloc((o->n_orphans + 1) * sizeof(*o->polls));
 	o->until_us = now_us() + ms * 1000;

@@ -33,6 +33,15 @@ void adoption_init(struct master *m)
 	master_event(m, &m->adoption.ev_due, -1, EV_TIMEOUT, on_due, m);
 }
 
+void adoption_forget(struct master *m)
+{
+	struct adoption *a = &m->adoption;
+
+	mem_wipe(a->bytes); /* of configurations, among others */
+	a->bytes = NULL;
+	a->n = 0;
+}
+
 static void withdraw(struct master *m)
 {
 	struct adoption *a = &m->adoption;
@@ -40,9 +49,7 @@ static void withdraw(struct master *m)
 	if (m->warden.notes)
 		atomic_store(&m->warden.notes->state_fd, -1);
 	fd_close(&a->state_fd);
-	mem_free(a->bytes);
-	a->bytes = NULL;
-	a->n = 0;
+	adoption_forget(m);
 }
 
 void adoption_fini(struct master *m)
@@ -74,7 +81,7 @@ static void publish(struct master *m, struct state_out *out)
 	atomic_store(&m->warden.notes->state_fd, fd);
 	a->state_fd = fd;
 	fd_close(&before);
-	mem_free(a->bytes);
+	mem_wipe(a->bytes);
 	a->bytes = out->bytes;
 	a->n = n;
 	out->bytes = NULL;

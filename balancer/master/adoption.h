@@ -49,6 +49,9 @@ void adoption_turn(struct master *m);
 /* At once: an exec is next. */
 void adoption_save(struct master *m);
 
+/* In a forked child: what was written down is overwritten in its memory. */
+void adoption_forget(struct master *m);
+
 /* How long `cfg` lets the others go on; 0: not at all. */
 uint64_t adoption_time_ms(const struct config *cfg);
 

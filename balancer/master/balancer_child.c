@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "balancer/heritage.h"
@@ -86,18 +85,6 @@ static void keep_only(const struct master *m, const struct sockets *s, int chann
 	mem_free(keep);
 }
 
-/* Of the tally one row can be written: a stray write of ours stays ours. */
-static const struct roster *protect_board(struct master *m, uint32_t row)
-{
-	const struct roster *roster = child_take_roster(m);
-	struct tally_row *own = &m->tally->rows[row];
-	if (mprotect(m->tally, sizeof(*m->tally), PROT_READ) == 0 &&
-	    mprotect(own, sizeof(*own), PROT_READ | PROT_WRITE) != 0)
-		/* Pages larger than a row's alignment. */
-		(void)!mprotect(m->tally, sizeof(*m->tally), PROT_READ | PROT_WRITE);
-	return roster;
-}
-
 void balancer_child(struct master *m, struct generation *g, uint32_t index, uint32_t row,
 		    int channel)
 {
@@ -108,7 +95,7 @@ void balancer_child(struct master *m, struct generation *g, uint32_t index, uint
 	log_ident(name);
 	proc_title("drover: %s of %s", name, m->name);
 	struct sockets s = take_listeners(g, index);
-	const struct roster *roster = protect_board(m, row);
+	const struct roster *roster = child_take_board(m, row);
 	int access_fd = take_logs(m, g);
 	keep_only(m, &s, channel, access_fd);
 	child_stdin_from_null();

@@ -172,9 +172,11 @@ static enum err load(struct carry_in *c)
 	struct master *m = c->m;
 	enum err e = ERR_OK;
 
+	m->carried_in = c->in;
 	for (size_t i = 0; !e && i < ARRAY_LEN(parts); i++)
 		if (!c->heir || !(parts[i].flags & OWN))
 			e = load_kind(c, i);
+	m->carried_in = NULL;
 	drop_references(c);
 	if (e == ERR_NOMEM)
 		log_error("out of memory for the state that was handed over");

@@ -158,7 +158,7 @@ static void free_sources(struct cfg_sources *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		mem_free(s->all[i].path);
-		mem_free(s->all[i].text);
+		mem_wipe(s->all[i].text);
 	}
 	mem_free(s->all);
 }
@@ -212,9 +212,7 @@ enum err carry_load_config(struct carry_in *c, const struct state_record *r)
 	    state_get_u64(&master, "config", 0) != number)
 		return e;
 	c->m->config = config_ref_hold(c->configs[c->n_configs - 1]);
-	if (!c->heir)
-		return ERR_OK;
-	/* For whom we start processes while we read on: writers, probes. */
+	/* For those that we start while we read on: writers, probes. */
 	reload_set_prober(c->m, cfg);
 	return generation_find_user(c->m, cfg, &c->m->balancer_user);
 }

@@ -37,13 +37,15 @@ void child_obeys_its_channel(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-const struct roster *child_take_roster(struct master *m)
+const struct roster *child_take_board(struct master *m, uint32_t row)
 {
 	const struct roster *roster;
 	enum err e = roster_map(m->slots.fd, &roster);
 
 	if (e)
 		die(EXIT_FAILED, "cannot map the roster: %s", err_text(e));
+	if (tally_shed(m->tally, m->tally_fd, row))
+		die(EXIT_FAILED, "cannot map the tally: %s", strerror(errno));
 	master_shed_shared(false);
 	return roster;
 }

@@ -2,6 +2,8 @@
 #ifndef DROVER_MASTER_CHILD_H
 #define DROVER_MASTER_CHILD_H
 
+#include <stdint.h>
+
 #include "balancer/board/roster.h"
 #include "balancer/config/config.h"
 #include "balancer/sandbox/sandbox.h"
@@ -13,8 +15,9 @@ struct master;
 void child_obeys_its_channel(void);
 
 /* The roster, read-only: the master's writable mapping is gone from this process, and so are
- * the warden's notes. */
-const struct roster *child_take_roster(struct master *m);
+ * the warden's notes and the secrets of the applications.  Of the tally row `row` (TALLY_ROWS:
+ * none) can still be written: a stray write of ours stays ours. */
+const struct roster *child_take_board(struct master *m, uint32_t row);
 
 void child_stdin_from_null(void);
 

@@ -4,6 +4,7 @@
 #include "common/mem.h"
 
 static uint32_t last_number;
+static struct list all = { &all, &all };
 
 struct config_ref *config_ref_resume(struct config *cfg, uint32_t number)
 {
@@ -14,6 +15,7 @@ struct config_ref *config_ref_resume(struct config *cfg, uint32_t number)
 		return NULL;
 	}
 	*ref = (struct config_ref){ .cfg = cfg, .holders = 1, .number = number };
+	list_push_back(&all, &ref->link);
 	last_number = MAX(last_number, number);
 	return ref;
 }
@@ -33,7 +35,14 @@ struct config_ref *config_ref_drop(struct config_ref *ref)
 {
 	if (!ref || --ref->holders > 0)
 		return NULL;
+	list_remove(&ref->link);
 	config_free(ref->cfg);
 	mem_free(ref);
 	return NULL;
+}
+
+void config_refs_wipe_secrets(void)
+{
+	list_each(it, &all)
+		config_wipe_secrets(list_entry(it, struct config_ref, link)->cfg);
 }

@@ -7,8 +7,10 @@
 
 #include "balancer/config/config.h"
 #include "common/base.h"
+#include "common/list.h"
 
 struct config_ref {
+	struct list link; /* of all that there are */
 	struct config *cfg;
 	unsigned holders;
 	uint32_t number; /* never used twice in one process */
@@ -22,5 +24,8 @@ MUST_CHECK struct config_ref *config_ref_hold(struct config_ref *ref);
 
 /* Accepts NULL; returns NULL. */
 struct config_ref *config_ref_drop(struct config_ref *ref);
+
+/* In a forked child: config_wipe_secrets() on all that there are, whoever holds them. */
+void config_refs_wipe_secrets(void);
 
 #endif

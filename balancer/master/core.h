@@ -60,6 +60,7 @@ struct master {
 	struct warden warden;
 	uint64_t statuses_until_us; /* for statuses of processes that are not our children */
 	struct adoption adoption;     /* should we be killed */
+	struct state_in *carried_in;  /* what is being read of a master before us, or NULL */
 	struct admin admin;           /* the sockets of the admin channel */
 	struct monitor_proc monitor;     /* who serves it */
 	struct shutdown stop;
@@ -77,7 +78,7 @@ struct master {
 	struct list buried;           /* struct worker: freed at the end of the turn */
 
 	struct proc_user balancer_user; /* of the generation in force */
-	struct sandbox prober;        /* what HTTP probes enter: as its balancers do */
+	struct sandbox prober;        /* what HTTP probes and writers enter: as its balancers do */
 	uint64_t last_line;           /* the number of the workers' newest line of output */
 	uint64_t told_version;        /* roster version that the balancers were last woken for */
 	uint32_t next_generation, next_app_id, next_port;
@@ -108,8 +109,12 @@ uint64_t master_now_us(void);
  * at the end of the turn. */
 void master_publish(struct master *m);
 
-/* In a forked child: no access any more to what the warden acts on with our rights, nor to
- * the roster; with `all`, nor to the tally. */
+/* In a forked child: what the apps' env, env_file and the files that they came from hold is
+ * overwritten, also in states that are written or read.  The rest of the configurations stays. */
+void master_forget_secrets(void);
+
+/* In a forked child, that forgets the secrets too: no access any more to what the warden acts
+ * on with our rights, nor to the roster; with `all`, nor to the tally. */
 void master_shed_shared(bool all);
 
 /* Children that are not ours to know: we are PID 1, or a worker left orphans. */

@@ -111,12 +111,23 @@ void master_publish(struct master *m)
 	slots_publish(&m->slots);
 }
 
+void master_forget_secrets(void)
+{
+	struct state_in *in = the_master->carried_in;
+
+	config_refs_wipe_secrets();
+	adoption_forget(the_master);
+	if (in)
+		explicit_bzero(in->bytes, in->n);
+}
+
 void master_shed_shared(bool all)
 {
 	struct master *m = the_master;
 
 	if (!m) /* a test's child */
 		return;
+	master_forget_secrets();
 	if (m->slots.shared)
 		munmap(m->slots.shared, sizeof(*m->slots.shared));
 	if (m->warden.notes)

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,8 +40,7 @@ static NORETURN void child(struct master *m, int channel)
 	child_obeys_its_channel();
 	log_ident("monitor");
 	proc_title("drover: monitor of %s", m->name);
-	const struct roster *roster = child_take_roster(m);
-	(void)!mprotect(m->tally, sizeof(*m->tally), PROT_READ);
+	const struct roster *roster = child_take_board(m, TALLY_ROWS);
 	fd_close_all_but(keep, ARRAY_LEN(keep));
 	child_stdin_from_null();
 	child_enter_sandbox(SANDBOX_MONITOR, &m->balancer_user, m->config->cfg);

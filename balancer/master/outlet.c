@@ -39,10 +39,10 @@ static struct outlet *find(struct master *m, const char *path)
 
 static enum err open_standard(struct master *m, struct outlet *o)
 {
-	enum err e = sink_init(&o->sinks[0], m->base, STDOUT_FILENO, "our stdout", &m->balancer_user);
+	enum err e = sink_init(&o->sinks[0], m->base, STDOUT_FILENO, "our stdout", &m->prober);
 
 	if (!e)
-		e = sink_init(&o->sinks[1], m->base, STDERR_FILENO, "our stderr", &m->balancer_user);
+		e = sink_init(&o->sinks[1], m->base, STDERR_FILENO, "our stderr", &m->prober);
 	if (e)
 		logs_complain(&m->logs, "cannot use stdout and stderr for the workers' output: %s",
 			      e == ERR_SYS ? strerror(errno) : err_text(e));
@@ -56,7 +56,7 @@ static enum err open_file(struct master *m, struct outlet *o)
 
 	if (e)
 		return e;
-	e = sink_open(&o->sinks[0], m->base, fd, o->path, &m->balancer_user);
+	e = sink_open(&o->sinks[0], m->base, fd, o->path, &m->prober);
 	if (e)
 		logs_complain(&m->logs, "cannot write to %s (log.output): %s", o->path,
 			      e == ERR_SYS ? strerror(errno) : err_text(e));
@@ -88,7 +88,7 @@ static struct outlet *new_outlet(struct master *m, const char *path)
 	if (path)
 		memcpy(o->path, path, n);
 	for (int i = 0; i < 2; i++)
-		sink_none(&o->sinks[i], m->base, o->path ? o->path : "", &m->balancer_user);
+		sink_none(&o->sinks[i], m->base, o->path ? o->path : "", &m->prober);
 	list_push_back(&m->outlets, &o->link);
 	return o;
 }

@@ -79,7 +79,7 @@ static enum err use(struct sink *s, int fd)
 	if (fstat(fd, &st) != 0)
 		st.st_mode = 0;
 	if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) {
-		enum err e = writer_start(fd, s->name, s->user, &file, &writer);
+		enum err e = writer_start(fd, s->name, s->sandbox, &file, &writer);
 		if (e) {
 			fd_close(&fd);
 			return e;
@@ -105,22 +105,22 @@ static enum err use(struct sink *s, int fd)
 	return ERR_OK;
 }
 
-void sink_none(struct sink *s, struct event_base *base, const char *name, const struct proc_user *user)
+void sink_none(struct sink *s, struct event_base *base, const char *name, const struct sandbox *sandbox)
 {
 	*s = (struct sink){ .fd = -1,
 			    .file = -1,
 			    .writer = -1,
 			    .name = name,
 			    .base = base,
-			    .user = user,
+			    .sandbox = sandbox,
 			    .report_s = 1 };
 	event_assign(&s->ev_report, base, -1, EV_TIMEOUT, on_report, s);
 }
 
 enum err sink_open(struct sink *s, struct event_base *base, int fd, const char *name,
-		   const struct proc_user *user)
+		   const struct sandbox *sandbox)
 {
-	sink_none(s, base, name, user);
+	sink_none(s, base, name, sandbox);
 	s->queue = mem_alloc(SINK_QUEUE);
 	enum err e = s->queue ? use(s, fd) : ERR_NOMEM;
 	if (!s->queue)
@@ -133,15 +133,15 @@ enum err sink_open(struct sink *s, struct event_base *base, int fd, const char *
 }
 
 enum err sink_init(struct sink *s, struct event_base *base, int fd, const char *name,
-		   const struct proc_user *user)
+		   const struct sandbox *sandbox)
 {
 	int own;
 
-	sink_none(s, base, name, user);
+	sink_none(s, base, name, sandbox);
 	if (fcntl(fd, F_GETFD) < 0)
 		return ERR_OK;
 	enum err e = fd_private_nonblock(fd, &own);
-	return e ? e : sink_open(s, base, own, name, user);
+	return e ? e : sink_open(s, base, own, name, sandbox);
 }
 
 static void close_sink(struct sink *s)

@@ -27,7 +27,7 @@ struct sink {
 	int writer;                   /* its pidfd; -1 */
 	uint64_t writer_us;           /* since when it runs */
 	const char *name;             /* "stdout", or the path: for messages, borrowed */
-	const struct proc_user *user; /* the writer's, borrowed */
+	const struct sandbox *sandbox; /* the writer's, borrowed; its role does not matter */
 	bool is_socket, is_terminal;
 	bool may_wait; /* its flags are shared: look before each write */
 	char *queue;
@@ -47,18 +47,18 @@ struct sink_share {
 	size_t bytes;
 };
 
-/* A closed one; `name` and `user` are borrowed, as below. */
+/* A closed one; `name` and `sandbox` are borrowed, as below. */
 void sink_none(struct sink *s, struct event_base *base, const char *name,
-	       const struct proc_user *user);
+	       const struct sandbox *sandbox);
 
 /* For stdout and stderr: opens a private description of `fd`, which stays open; a
  * closed `fd` gives a closed sink.  ERR_NOMEM, ERR_FD_LIMIT, ERR_SYS. */
 MUST_CHECK enum err sink_init(struct sink *s, struct event_base *base, int fd, const char *name,
-			      const struct proc_user *user);
+			      const struct sandbox *sandbox);
 
 /* For a file: takes `fd`, also on failure. */
 MUST_CHECK enum err sink_open(struct sink *s, struct event_base *base, int fd, const char *name,
-			      const struct proc_user *user);
+			      const struct sandbox *sandbox);
 
 /* After an exec: what sink_none() made has been given the descriptors and numbers that
  * another one had, and goes on with what that one had queued.  ERR_NOMEM. */

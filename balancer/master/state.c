@@ -27,7 +27,7 @@
 
 void state_out_fini(struct state_out *o)
 {
-	mem_free(o->bytes);
+	mem_wipe(o->bytes); /* of configurations, among others */
 	mem_free(o->fds);
 	*o = (struct state_out){ .bytes = NULL };
 }
@@ -41,7 +41,7 @@ static void *grow(void *old, size_t bytes, size_t room)
 		return NULL;
 	if (bytes)
 		memcpy(grown, old, bytes);
-	mem_free(old);
+	mem_wipe(old);
 	return grown;
 }
 
@@ -479,7 +479,7 @@ void state_in_fini(struct state_in *in)
 	for (size_t i = 0; i < in->n_fds; i++)
 		fd_close(&in->fds[i].fd);
 	mem_free(in->fds);
-	mem_free(in->bytes);
+	mem_wipe(in->bytes);
 	*in = (struct state_in){ .bytes = NULL };
 }
 

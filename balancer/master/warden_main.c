@@ -200,6 +200,7 @@ void warden_main(struct master *m, bool shares)
 	setsid();
 	log_ident("warden");
 	proc_title("drover: warden of %s", m->name);
+	master_forget_secrets();
 	if (!shares)
 		adoption_keep_only(m);
 	if (!master_has_died(w))

@@ -117,7 +117,7 @@ static enum err put(char **list, char *text)
 		return ERR_NOMEM;
 	while (list[i] && !same_name(list[i], text))
 		i++;
-	mem_free(list[i]);
+	mem_wipe(list[i]);
 	list[i] = text;
 	return ERR_OK;
 }
@@ -222,7 +222,7 @@ enum err worker_env_init(struct worker_env *e, const struct cfg_app *app,
 static void free_list(char **list)
 {
 	for (size_t i = 0; list && list[i]; i++)
-		mem_free(list[i]);
+		mem_wipe(list[i]);
 	mem_free(list);
 }
 

@@ -8,12 +8,14 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "balancer/master/core.h"
+#include "balancer/sandbox/sandbox.h"
 #include "common/fd.h"
+#include "common/log.h"
 
 #define CHUNK_BYTES (64 * 1024)
 #define AGAIN_MS 100       /* between two tries on a disk that is full */
@@ -83,10 +85,14 @@ static void copy_lines(int in, int out)
 	write_all(in, out, chunk, have);
 }
 
-/* It obeys its pipe only: a terminal's ^C reaches the whole group. */
-NORETURN static void writer_child(int in, int out, const char *name, const struct proc_user *user)
+/* What the workers print is from outside, as requests are: who has found a way to own this
+ * process through it can write to one file, and nothing else.
+ * It obeys its pipe only: a terminal's ^C reaches the whole group. */
+NORETURN static void writer_child(int in, int out, const char *name, const struct sandbox *sandbox)
 {
-	const int keep[] = { in, out };
+	const int keep[] = { in, out, log_fd() };
+	struct sandbox s = *sandbox;
+	const char *stage;
 	sigset_t none;
 
 	for (int signo = 1; signo < NSIG; signo++)
@@ -98,10 +104,13 @@ NORETURN static void writer_child(int in, int out, const char *name, const struc
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	fd_close_all_but(keep, ARRAY_LEN(keep));
 	for (int fd = 0; fd < 3; fd++)
-		if (fd != in && fd != out)
+		if (fd != in && fd != out && fd != log_fd())
 			close(fd);
+	master_shed_shared(true);
 	proc_title("drover: writer of %s", name);
-	if (proc_become(user) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+	log_ident("writer");
+	s.role = SANDBOX_WRITER;
+	if (sandbox_enter(&s, &stage) || sandbox_seal(&s))
 		_exit(1);
 	copy_lines(in, out);
 	_exit(0);
@@ -109,7 +118,7 @@ NORETURN static void writer_child(int in, int out, const char *name, const struc
 
 /* ---- in the master ------------------------------------------------------ */
 
-static pid_t fork_writer(int in, int out, const char *name, const struct proc_user *user)
+static pid_t fork_writer(int in, int out, const char *name, const struct sandbox *sandbox)
 {
 	sigset_t all, old;
 
@@ -117,14 +126,14 @@ static pid_t fork_writer(int in, int out, const char *name, const struct proc_us
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid_t pid = fork();
 	if (pid == 0)
-		writer_child(in, out, name, user);
+		writer_child(in, out, name, sandbox);
 	int error = errno;
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	errno = error;
 	return pid;
 }
 
-enum err writer_start(int file, const char *name, const struct proc_user *user, int *ret_fd,
+enum err writer_start(int file, const char *name, const struct sandbox *sandbox, int *ret_fd,
 		      int *ret_pidfd)
 {
 	int fds[2];
@@ -133,7 +142,7 @@ enum err writer_start(int file, const char *name, const struct proc_user *user, 
 		return errno == EMFILE || errno == ENFILE ? ERR_FD_LIMIT : ERR_SYS;
 	(void)fcntl(fds[1], F_SETPIPE_SZ, WRITER_PIPE_BYTES); /* a smaller one will do */
 	fcntl(fds[1], F_SETFL, O_NONBLOCK);
-	pid_t pid = fork_writer(fds[0], file, name, user);
+	pid_t pid = fork_writer(fds[0], file, name, sandbox);
 	int error = errno;
 	fd_close(&fds[0]);
 	if (pid > 0 && fd_of_pid(pid, ret_pidfd) == ERR_OK) {

@@ -9,16 +9,21 @@
 #ifndef DROVER_MASTER_WRITER_H
 #define DROVER_MASTER_WRITER_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "common/base.h"
 #include "common/err.h"
-#include "common/proc.h"
 
 #define WRITER_PIPE_BYTES (256 * 1024)
 
-/* Forks a writer to `file` (borrowed), which it calls `name` in ps.  Runs as `user`.
+struct sandbox;
+
+/* Forks a writer to `file` (borrowed), which it calls `name` in ps.  It enters `sandbox`
+ * (borrowed for the call; its role is the writer's) before it reads a line.
  * Gives the pipe's writing end, non-blocking, and the pidfd.  ERR_FD_LIMIT, ERR_SYS
  * with errno.  Only for processes without threads. */
-MUST_CHECK enum err writer_start(int file, const char *name, const struct proc_user *user,
+MUST_CHECK enum err writer_start(int file, const char *name, const struct sandbox *sandbox,
 				 int *ret_fd, int *ret_pidfd);
 
 /* Its pipe has been closed: waits until it has written all, until `deadline_us` of

@@ -36,9 +36,11 @@
 
 #define NAMES_MAX 512 /* system call numbers that get a name */
 
-enum { B = 1, P = 2, M = 4, W = 8 }; /* balancer, probe, monitor; wide builds, in every role */
+/* Balancer, probe, monitor, writer of a file; wide builds, in every role. */
+enum { B = 1, P = 2, M = 4, F = 8, W = 16 };
 
-#define ALL (B | P | M)
+#define NET (B | P | M) /* who has to do with sockets */
+#define ALL (NET | F)
 #define TESTS_MAX 2
 
 struct row {
@@ -78,8 +80,8 @@ static const struct row rows[] = {
 	CALL(B | M, "epoll_pwait"),
 	CALL(B | M, "epoll_pwait2"),
 	CALL(B | M, "epoll_ctl"),
-	CALL(P, "poll"),
-	CALL(P, "ppoll"),
+	CALL(P | F, "poll"),
+	CALL(P | F, "ppoll"),
 	CALL(ALL, "restart_syscall"),
 	CALL(ALL, "rt_sigreturn"),
 	CALL(B | M, "clock_nanosleep"), /* roster_read(), when the writer is slow */
@@ -91,11 +93,11 @@ static const struct row rows[] = {
 
 	/* Connections. */
 	CALL(B | M, "accept4"),
-	CALL(ALL, "recvfrom"),
-	CALL(ALL, "sendto"),
+	CALL(NET, "recvfrom"),
+	CALL(ALL, "sendto"), /* of a writer: to a log that is a socket */
 	CALL(B | M, "sendmsg"),
 	CALL(B | M, "recvmsg"),
-	CALL(B | M, "read"),
+	CALL(B | M | F, "read"),
 	CALL(B, "pread64"), /* schedstat, in gather.c */
 	CALL(ALL, "write"),
 	CALL(B | M, "writev"), /* also assert() and abort() */
@@ -105,14 +107,14 @@ static const struct row rows[] = {
 	/* A listening socket is shared with the master and other balancers: only SHUT_WR leaves
 	 * it as it is. */
 	IF(B | M, "shutdown", ARG(1, SHUT_WR)),
-	IF2(ALL, "socket", ARG(0, AF_UNIX), STREAM),
-	IF2(ALL, "socket", ARG(0, AF_INET), STREAM),
-	IF2(ALL, "socket", ARG(0, AF_INET6), STREAM),
-	CALL(ALL, "connect"),
-	CALL(ALL, "getsockname"),
-	CALL(ALL, "getsockopt"),
-	IF2(ALL, "setsockopt", ARG(1, IPPROTO_TCP), ARG(2, TCP_NODELAY)),
-	IF2(ALL, "setsockopt", ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
+	IF2(NET, "socket", ARG(0, AF_UNIX), STREAM),
+	IF2(NET, "socket", ARG(0, AF_INET), STREAM),
+	IF2(NET, "socket", ARG(0, AF_INET6), STREAM),
+	CALL(NET, "connect"),
+	CALL(NET, "getsockname"),
+	CALL(NET, "getsockopt"),
+	IF2(NET, "setsockopt", ARG(1, IPPROTO_TCP), ARG(2, TCP_NODELAY)),
+	IF2(NET, "setsockopt", ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
 
 	/* Whether a connection from another balancer would make us wait. */
 	IF(B, "fcntl", ARG(1, F_GETFL)),
@@ -305,6 +307,7 @@ int main(int argc, char **argv)
 	print_filter("balancer", make_filter(arch, B | wide));
 	print_filter("probe", make_filter(arch, P | wide));
 	print_filter("monitor", make_filter(arch, M | wide));
+	print_filter("writer", make_filter(arch, F | wide));
 	print_names(arch);
 	return 0;
 }

@@ -34,6 +34,7 @@ static const struct {
 	[SANDBOX_BALANCER] = { balancer_filter, ARRAY_LEN(balancer_filter) },
 	[SANDBOX_PROBE] = { probe_filter, ARRAY_LEN(probe_filter) },
 	[SANDBOX_MONITOR] = { monitor_filter, ARRAY_LEN(monitor_filter) },
+	[SANDBOX_WRITER] = { writer_filter, ARRAY_LEN(writer_filter) },
 };
 _Static_assert(ARRAY_LEN(balancer_filter) < BPF_MAXINSNS, "a filter may not be longer");
 #endif
@@ -113,6 +114,7 @@ static enum err watch_violations(enum sandbox_role role)
 		[SANDBOX_BALANCER] = "a balancer",
 		[SANDBOX_PROBE] = "a probe",
 		[SANDBOX_MONITOR] = "the monitor",
+		[SANDBOX_WRITER] = "a writer",
 	};
 	struct sigaction act = { .sa_sigaction = on_violation,
 				 .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER };

@@ -18,7 +18,7 @@
 #include "common/err.h"
 #include "common/proc.h"
 
-enum sandbox_role { SANDBOX_BALANCER = 0, SANDBOX_PROBE, SANDBOX_MONITOR, SANDBOX_ROLE_MAX };
+enum sandbox_role { SANDBOX_BALANCER = 0, SANDBOX_PROBE, SANDBOX_MONITOR, SANDBOX_WRITER, SANDBOX_ROLE_MAX };
 
 struct sandbox {
 	enum sandbox_role role;

@@ -3,12 +3,13 @@ asks for more all the same."""
 import os
 import re
 import subprocess
+from signal import SIGUSR2
 
 import pytest
 
 import procs
 import tracing
-from drover import AS_ROOT, DROVER, SANITIZED
+from drover import AS_ROOT, DROVER, SANITIZED, app_command
 
 MUNLOCKALL = 152  # harmless, and no business of anybody here, nor of a sanitizer
 HAS_FILTERS = 'built without' not in subprocess.run([DROVER, '--version'], stdout=subprocess.PIPE, text=True).stdout
@@ -103,3 +104,81 @@ def test_logs_rotate_inside(drover):
 		drover.get(f'/rotated-{n}')
 		drover.wait(lambda: f'/rotated-{n}' in drover.access_log(), 'the line is in the new file')
 	assert SANITIZED or not re.search('sandbox', procs.read(error_file).decode())
+
+
+def writers(drover, path):
+	return [p for p in drover.children() if procs.command_line(p).endswith(f'writer of {path}')]
+
+
+def test_writers_are_inside(drover):
+	"""What they read is what workers print.  A violation is named, and another goes on with the file."""
+	path = drover.path('output.log')
+	app = {'command': app_command('talker.py', 'steady', '50'), 'instances': 1}
+	drover.start(drover.config(app, log={'access': drover.access_file, 'output': path}))
+	[writer] = writers(drover, path)
+	check_inside(writer)
+	if not tracing.POSSIBLE or not HAS_FILTERS:
+		return
+	tracing.inject(writer, MUNLOCKALL)
+	drover.wait_log(rf'^\S+ error writer\[{writer}\]: stopped by its sandbox: it called munlockall')
+	drover.wait(lambda: writers(drover, path) not in ([], [writer]), 'another writer')
+	size = os.path.getsize(path)
+	drover.wait(lambda: os.path.getsize(path) > size, 'lines go on')
+
+
+def in_memory(pid, needles):
+	"""Which of them are in what a process can write to."""
+	found = set()
+	with open(f'/proc/{pid}/maps', encoding='utf-8') as maps, open(f'/proc/{pid}/mem', 'rb', buffering=0) as memory:
+		for line in maps:
+			span, rights, *_ = line.split()
+			begin, end = (int(x, 16) for x in span.split('-'))
+			if 'w' not in rights or end - begin > 1 << 26:  # a sanitizer's own holds no text of ours
+				continue
+			try:
+				memory.seek(begin)
+				text = memory.read(end - begin) or b''
+			except (OSError, OverflowError):
+				continue
+			found |= {n for n in needles if n in text}
+	return found
+
+
+@pytest.mark.skipif(not AS_ROOT, reason='needs root: nobody else may look')
+def test_secrets_of_apps_stay_with_the_master(drover):
+	"""In none of its children that start no workers: at the start, after a reload, after an upgrade, and while
+	there is no master and after another has come."""
+	secrets = [b'correct-horse-battery-staple', b'tr0ub4dor-and-three-more-words']
+	env_file, output = drover.path('app.env'), drover.path('output.log')
+	with open(env_file, 'w', encoding='utf-8') as f:
+		f.write(f'TOKEN="{secrets[1].decode()}"\n')
+	config = drover.config({'env': {'PASSWORD': secrets[0].decode()}, 'env_file': env_file, 'health': {'path': '/'}},
+			       log={'access': drover.access_file, 'output': output, 'level': 'info'})
+	drover.start(config)
+
+	def probes():
+		return [p for p in drover.children() if procs.command_line(p) == 'drover: probe']
+
+	def look():
+		assert in_memory(drover.pid, secrets) == set(secrets)
+		drover.wait(lambda: len(probes()) == 2, 'both workers are probed')
+		for pid in [*drover.balancers(), *drover.monitors(), *writers(drover, output), *probes(), *drover.wardens()]:
+			assert in_memory(pid, secrets) == set(), procs.command_line(pid)
+	look()
+	for w in drover.workers():
+		assert w.env['PASSWORD'].encode() == secrets[0] and w.env['TOKEN'].encode() == secrets[1]
+	drover.reload(config)
+	look()
+	old = drover.balancers()
+	drover.same_balancers = False
+	drover.signal(SIGUSR2)
+	drover.wait(lambda: drover.balancers() and not set(drover.balancers()) & set(old), 'an upgrade')
+	drover.settle()
+	look()
+	[warden] = drover.wardens()
+	drover.kill_master()
+	drover.wait_log('workers go on for 30.0 s', alive=False)
+	assert in_memory(warden, secrets) == set()
+	drover.start_heir()
+	drover.wait(lambda: len(drover.wardens()) == 1, 'one warden')
+	look()

@@ -16,6 +16,7 @@
 #include "balancer/master/output.h"
 #include "balancer/master/recent.h"
 #include "balancer/master/sink.h"
+#include "balancer/sandbox/sandbox.h"
 #include "common/base.h"
 #include "common/clock.h"
 #include "common/fd.h"
@@ -273,6 +274,7 @@ static void test_utf8(void **state)
 /* ---- through pipes ------------------------------------------------------- */
 
 static const struct proc_user nobody_else = { .set = false };
+static const struct sandbox as_we_are = { .user = &nobody_else, .off = true };
 
 struct worker {
 	struct output output;
@@ -313,7 +315,7 @@ static void stage_init(struct stage *s)
 	s->outlet = (struct outlet){ .path = (char *)"-" };
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(sink_init(&s->outlet.sinks[i], s->base, s->out[1], "our stdout",
-					   &nobody_else), ERR_OK);
+					   &as_we_are), ERR_OK);
 	s->seq = 0;
 	recents_init(&s->recents, &s->seq);
 	worker_init(s, &s->first, 2, OUTPUT_PREFIXED);
@@ -622,7 +624,7 @@ static void test_full_disk(void **state)
 	(void)state;
 	stage_init(&s);
 	sink_fini(&s.outlet.sinks[0], 0);
-	assert_int_equal(sink_init(&s.outlet.sinks[0], s.base, full, "our stdout", &nobody_else),
+	assert_int_equal(sink_init(&s.outlet.sinks[0], s.base, full, "our stdout", &as_we_are),
 			 ERR_OK);
 	log_to_fd(-1);
 	for (int i = 0; i < 10; i++) {
@@ -645,7 +647,7 @@ static void test_stdout_that_is_closed(void **state)
 	(void)state;
 	struct sink_share share = { .bytes = 0 };
 
-	assert_int_equal(sink_init(&sink, base, 999, "our stdout", &nobody_else), ERR_OK);
+	assert_int_equal(sink_init(&sink, base, 999, "our stdout", &as_we_are), ERR_OK);
 	assert_int_equal(sink.fd, -1);
 	assert_null(sink_reserve(&sink, &share, 100));
 	assert_int_equal(sink.dropped, 0);
@@ -674,7 +676,7 @@ static void file_stage_init(struct file_stage *s)
 	s->share = (struct sink_share){ .bytes = 0 };
 	snprintf(s->path, sizeof(s->path), "/tmp/test-output-%d", (int)getpid());
 	unlink(s->path);
-	assert_int_equal(sink_open(&s->sink, s->base, open_log_file(s->path), s->path, &nobody_else),
+	assert_int_equal(sink_open(&s->sink, s->base, open_log_file(s->path), s->path, &as_we_are),
 			 ERR_OK);
 }
 

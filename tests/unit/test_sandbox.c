@@ -173,7 +173,8 @@ static void do_handler(void)
 
 enum {
 	SERVERS = 1 << SANDBOX_BALANCER | 1 << SANDBOX_MONITOR,
-	ALL = SERVERS | 1 << SANDBOX_PROBE
+	NET = SERVERS | 1 << SANDBOX_PROBE,
+	ALL = NET | 1 << SANDBOX_WRITER
 };
 
 static const struct {
@@ -185,7 +186,7 @@ static const struct {
 	const char *name; /* in the log */
 } rows[] = {
 	{ "memory", do_memory, ALL, ALL, 0, NULL },
-	{ "connections", do_connect, ALL, ALL, 0, NULL },
+	{ "connections", do_connect, NET, NET, 0, "socket" },
 	{ "time", do_time, SERVERS, ALL, 0, NULL },
 	{ "a new log", do_reopen, SERVERS, ALL, 0, NULL },
 	{ "half close", do_half_close, SERVERS, SERVERS, 0, "shutdown" },

@@ -2,6 +2,7 @@
 #include "lib/check.h"
 #include "lib/process.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <sys/mman.h>
 
@@ -230,6 +231,45 @@ static void test_total_never_steps_back(void **state)
 	drop(t, fd);
 }
 
+/* Who owns no row, or one, can write to no other, whatever it asks for. */
+static int shed(void *arg)
+{
+	const uint32_t own = *(const uint32_t *)arg;
+	struct tally *t;
+	int fd;
+
+	if (tally_create(&fd, &t))
+		return 1;
+	tally_inc(&t->rows[3], COUNTER_requests);
+	if (tally_shed(t, fd, own))
+		return 2;
+	if (tally_total(t, COUNTER_requests) != 0) /* the row is in nobody's use */
+		return 3;
+	if (atomic_load(&t->rows[3].counters[COUNTER_requests]) != 1)
+		return 4;
+	if (mprotect(t, 4096, PROT_READ | PROT_WRITE) == 0 || errno != EACCES ||
+	    mprotect(&t->rows[4], sizeof(t->rows[4]), PROT_READ | PROT_WRITE) == 0)
+		return 5;
+	if (own == 3)
+		tally_inc(&t->rows[3], COUNTER_requests);
+	else if (mprotect(&t->rows[3], sizeof(t->rows[3]), PROT_READ | PROT_WRITE) == 0)
+		return 6;
+	/* What was written is in the segment, and not in a copy. */
+	struct tally *again;
+	if (tally_map(fd, &again) || atomic_load(&again->rows[3].counters[COUNTER_requests]) != 1 + (own == 3))
+		return 7;
+	return 0;
+}
+
+static void test_shed(void **state)
+{
+	uint32_t owns[] = { 3, TALLY_ROWS };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(owns); i++)
+		assert_int_equal(in_child(shed, &owns[i]), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +282,7 @@ int main(void)
 		cmocka_unit_test(test_in_flight_over_rows),
 		cmocka_unit_test(test_untouched_rows_cost_no_memory),
 		cmocka_unit_test(test_total_never_steps_back),
+		cmocka_unit_test(test_shed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
