@@ -111,6 +111,9 @@ void request_retry_pick(struct request *r);          /* off the queue: a worker 
 
 /* Used by tunnel.c. */
 void request_finish_tunnel(struct request *r);
+/* The same from our side, while the client is there: what it is owed is still delivered, within
+ * the time that any answer has, and its own last bytes meet no RST. */
+void request_close_tunnel(struct request *r);
 
 /* A tunnel that another balancer has opened for `c`: counted as such.  The connection to the
  * worker of `slot` is `fd` (taken, also when it returns NULL: out of memory). */

@@ -206,3 +206,10 @@ void request_finish_tunnel(struct request *r)
 	request_finish(r, OUTCOME_OK);
 	client_abort(c, false);
 }
+
+void request_close_tunnel(struct request *r)
+{
+	struct client *c = r->client;
+	request_finish(r, OUTCOME_OK);
+	client_request_done(c, true, true);
+}

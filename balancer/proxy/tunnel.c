@@ -152,6 +152,6 @@ void tunnels_end(struct proxy *p, uint16_t slot)
 	list_each_safe(it, &p->clients) {
 		struct request *r = list_entry(it, struct client, link)->request;
 		if (r && r->state == REQ_TUNNEL && r->upstream->slot == slot)
-			request_finish_tunnel(r);
+			request_close_tunnel(r);
 	}
 }

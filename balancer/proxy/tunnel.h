@@ -24,7 +24,8 @@ void tunnel_settle(struct request *r);                   /* after both sides cam
 void tunnel_begin(struct request *r);                    /* counts it in */
 void tunnel_end(struct request *r);                      /* and out */
 
-/* The worker of `slot` is about to get its stop signal: ends all tunnels to it. */
+/* The worker of `slot` is about to get its stop signal: ends all tunnels to it.  What was read
+ * from it is still written to the clients. */
 void tunnels_end(struct proxy *p, uint16_t slot);
 
 #endif

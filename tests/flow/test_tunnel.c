@@ -234,6 +234,49 @@ static const struct step both_deaf[] = {
 	COUNT(tunnels_open, 0),
 };
 
+/* The worker's time to drain is over: what it has said is still delivered. */
+static const struct step ended_with_bytes_left[] = {
+	OPENED,
+	DEAF(C0),
+	FILL(S0, BIG),
+	SILENCE(S0),
+	SHUT(S0),
+	COUNT(tunnels_open, 1),
+	ROSTER(0, STOPPING),
+	COUNT(tunnels_open, 0),
+	COUNT(requests_in_flight, 0),
+	HEAR(C0),
+	PATTERN(C0, BIG),
+	ENDS(C0),
+	CLOSE(C0),
+	COUNT(connections_open, 0),
+};
+
+/* ... to who takes it; and what the client says now meets no RST. */
+static const struct step ended_and_nobody_listens[] = {
+	OPENED,
+	DEAF(C0),
+	FILL(S0, BIG),
+	SILENCE(S0),
+	ROSTER(0, STOPPING),
+	ENDS(S0),
+	COUNT(connections_open, 1),
+	TICK(75000),
+	COUNT(connections_open, 0),
+};
+
+static const struct step ended_while_idle[] = {
+	OPENED,
+	ROSTER(0, STOPPING),
+	ENDS(S0),
+	ENDS(C0),
+	SEND(C0, "too late"),
+	TICK(1900),
+	COUNT(connections_open, 1),
+	TICK(200),
+	COUNT(connections_open, 0),
+};
+
 /* A client that took its bytes in many goes is not a stalled one afterwards. */
 static const struct step slow_then_silent[] = {
 	CONNECT_SMALL(C0, 8192),
@@ -276,6 +319,9 @@ static const struct scenario scenarios[] = {
 	SCENARIO(slow_worker, UNIX),
 	SCENARIO(slow_client),
 	SCENARIO(both_deaf, UNIX),
+	SCENARIO(ended_with_bytes_left),
+	SCENARIO(ended_and_nobody_listens, UNIX),
+	SCENARIO(ended_while_idle),
 	SCENARIO(slow_then_silent),
 };
 
