@@ -66,7 +66,8 @@ MUST_CHECK enum err fd_sealed(const char *name, const void *data, size_t n, int 
 
 /* Whether none of the last `n` bytes that were sent on a TCP socket has reached the
  * peer's kernel.  Where the peer's FIN has come and no reset, its FIN then left before
- * they came, and no program there can have read them.  False where that cannot be told. */
+ * they came, and no program there can have read them.  False where that cannot be told; on a
+ * Unix socket always: there what comes after the end is refused by send(2) itself. */
 bool fd_tcp_unheard(int fd, size_t n);
 
 /* Closes every descriptor >= 3 but the `n` ones in `keep` (in any order). */

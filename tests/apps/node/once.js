@@ -10,4 +10,4 @@ require('http').createServer((req, res) => {
 	const id = req.headers['x-id'];
 	seen.set(id, (seen.get(id) || 0) + 1);
 	req.resume().on('end', () => res.end(id));
-}).listen(process.env.PORT, '127.0.0.1');
+}).listen(process.env.PORT.startsWith('/') ? { path: process.env.PORT } : { port: process.env.PORT, host: '127.0.0.1' });
