@@ -15,11 +15,12 @@
 
 #define SURPLUS_FDS 8 /* received at most; the kernel drops what is beyond */
 
-/* A connection holds back one read of a side, and a head before it. */
+/* A connection holds back one read of a side, and a head before it: no more memory for those
+ * that are handed over than any client can have. */
 static const uint32_t piece_max[PIECE_MAX] = {
 	[PIECE_INPUT] = BLOCK_LARGE_BYTES,
-	[PIECE_TO_CLIENT] = 1u << 20,
-	[PIECE_TO_WORKER] = 1u << 20,
+	[PIECE_TO_CLIENT] = BLOCK_LARGE_BYTES,
+	[PIECE_TO_WORKER] = BLOCK_LARGE_BYTES,
 	[PIECE_LINE] = 4096,
 	[PIECE_REFERER] = 4096,
 	[PIECE_USER_AGENT] = 4096,

@@ -201,12 +201,9 @@ static bool take(struct taker *t)
 	if (!c)
 		return true;
 	tally_inc(p->row, COUNTER_connections_inherited);
-	if (is_late(p, &t->record)) {
-		list_push_back(&p->clients, &c->link);
-		request_finish_tunnel(c->request);
-	} else {
-		handover_attach(c);
-	}
+	handover_attach(c);
+	if (is_late(p, &t->record) && c->request)
+		request_close_tunnel(c->request);
 	return true;
 }
 

@@ -6,6 +6,7 @@
 #define CHILD_PID 0x3fffffff
 
 extern int child_peer;       /* a copy of its end of the last channel that was made */
-extern unsigned child_kills; /* signals sent to it */
+extern unsigned child_kills; /* signals sent to it; one to another process is a failure */
+extern unsigned child_forks; /* processes started: it alone, so far as it is up to it */
 
 #endif

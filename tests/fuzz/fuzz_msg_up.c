@@ -2,7 +2,9 @@
  * whose other end stands whoever took the balancer over.  No process is started (child.h).
  *
  * The same packets go through a model of a few lines: what it believes of the balancer,
- * and whether it ends it, has to be what the master does; and no descriptor stays. */
+ * and whether it ends it, has to be what the master does; no signal goes to another process,
+ * none is started, the roster says what it said, and no descriptor stays. */
+#include <string.h>
 #include <unistd.h>
 
 #include "balancer/master/balancer_proc.h"
@@ -22,6 +24,7 @@ enum { FLAG_ROSTER = 1 /* the roster changes before it */ };
 static struct master master;
 static struct config config;
 static struct config_ref config_ref = { .cfg = &config };
+static struct roster *roster; /* as the master has published it last */
 
 static void boot(void)
 {
@@ -37,6 +40,7 @@ static void boot(void)
 	list_init(&master.listeners);
 	list_init(&master.apps);
 	list_init(&master.buried);
+	roster = mem_must_alloc(sizeof(*roster));
 }
 
 /* What the master is to believe. */
@@ -84,6 +88,7 @@ static void change_roster(struct model *model)
 	master_publish(&master);
 	balancers_tell_roster(&master);
 	model->newest = slots_version(&master.slots);
+	memcpy(roster, master.slots.shared, sizeof(*roster));
 	model->acks_over--;
 }
 
@@ -124,6 +129,7 @@ static void run(struct generation *g, const uint8_t *data, size_t n)
 		FUZZ_FAIL("the balancer cannot be started");
 	struct balancer *b = list_entry(list_first(&g->balancers)->next, struct balancer, link);
 	model.newest = model.acked = slots_version(&master.slots);
+	memcpy(roster, master.slots.shared, sizeof(*roster));
 	model.draining = g->drain != DRAIN_NONE;
 	for (unsigned i = 0; i < PACKETS_MAX && packet_next(&data, &n, &packet); i++) {
 		if (packet.flags & FLAG_ROSTER) {
@@ -142,6 +148,10 @@ static void run(struct generation *g, const uint8_t *data, size_t n)
 		   b->ready, b->stopped, (unsigned long long)model.acked, model.ready, model.stopped);
 	FUZZ_CHECK(child_kills == model.killed && b->killed == model.killed, "%u signals sent, not %d",
 		   child_kills, model.killed);
+	FUZZ_CHECK(child_forks == 1, "%u processes were started", child_forks - 1);
+	FUZZ_CHECK(slots_version(&master.slots) == model.newest &&
+			   memcmp(master.slots.shared, roster, sizeof(*roster)) == 0,
+		   "the roster is not what the master made it");
 	FUZZ_CHECK(balancers_follow(&master, model.newest) == (model.acked >= model.newest),
 		   "the master counts on an acknowledgement that did not come");
 	balancer_free(b);
@@ -166,7 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	};
 	list_init(&g.balancers);
 	list_push_back(&master.generations, &g.link);
-	child_kills = 0;
+	child_kills = child_forks = 0;
 	run(&g, data, n);
 	FUZZ_CHECK(g.state == state && g.accepting, "the generation went on");
 	list_remove(&g.link);

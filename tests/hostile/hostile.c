@@ -5,6 +5,7 @@
  * $HOSTILE_GO, it does what $HOSTILE names, once. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@
 #include "balancer/heritage.h"
 #include "balancer/master/master.h"
 #include "balancer/monitor/monitor.h"
+#include "balancer/proxy/client.h"
+#include "balancer/proxy/handover_record.h"
 #include "balancer/proxy/proxy.h"
 #include "common/msg.h"
 #include "common/proc.h"
@@ -158,6 +161,99 @@ static void warden_pipe(const struct proxy_heritage *h)
 			(void)!write(fd, "x", 1);
 }
 
+/* ---- as the giver of connections, to balancers of the next generation ---- */
+
+static struct handover_record record(const struct proxy_heritage *h, uint64_t number)
+{
+	return (struct handover_record){ .form = HANDOVER_FORM,
+					 .number = number,
+					 .state = CLIENT_IDLE,
+					 .peer = { .sa = { .sa_family = AF_UNIX } },
+					 .listen = h->config->listens[0].address };
+}
+
+static void noise(int channel, const int *fds)
+{
+	static unsigned char bytes[sizeof(struct handover_record) + HANDOVER_PACKET_BYTES];
+
+	srandom(4711);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (unsigned char)random();
+	(void)!send_raw(channel, bytes, sizeof(bytes), fds, 2);
+}
+
+/* A tunnel to a worker that is another's, and has ended connections at both ends. */
+static void tunnel_to(const struct proxy_heritage *h, int channel, uint32_t slot, const int *fds)
+{
+	struct handover_record r = record(h, 1);
+
+	r.kind = HANDOVER_TUNNEL;
+	r.state = CLIENT_REQUEST;
+	r.slot = slot;
+	r.epoch = h->roster->slots[slot % ROSTER_SLOTS].epoch;
+	r.pieces[PIECE_TO_CLIENT] = 100000; /* of which only this much comes */
+	(void)!send_raw(channel, &r, sizeof(r), fds, 2);
+	(void)!send_raw(channel, &r, sizeof(r), fds, 2);
+}
+
+/* More idle connections than it may keep, all of which nobody will ever use. */
+static void crowd(const struct proxy_heritage *h, int channel)
+{
+	for (uint64_t i = 1; i <= 4000; i++) {
+		struct handover_record r = record(h, i);
+		int pair[2];
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair))
+			return;
+		(void)!send_raw(channel, &r, sizeof(r), pair, 1);
+		close(pair[0]);
+		if (i % 4)
+			close(pair[1]);
+	}
+}
+
+/* The n-th channel of connections that it has been given. */
+static void give_forged(const struct proxy_heritage *h, int channel, unsigned n)
+{
+	struct handover_record r = record(h, 1);
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair))
+		return;
+	switch (n % 6) {
+	case 0: (void)!send_raw(channel, "", 0, NULL, 0); break;
+	case 1: noise(channel, pair); break;
+	case 2: (void)!send_raw(channel, &r, sizeof(r), &h->listeners[0], 1); break;
+	case 3: tunnel_to(h, channel, 0, pair); break;
+	case 4: tunnel_to(h, channel, UINT32_MAX, pair); break;
+	case 5: crowd(h, channel); break;
+	}
+	close(pair[0]);
+	close(pair[1]);
+	fprintf(stderr, "hostile: channel %u is used\n", n);
+}
+
+/* It keeps its balancer from hearing the master, and does so itself. */
+static void forge(const struct proxy_heritage *h)
+{
+	unsigned n = 0;
+	struct msg m;
+	int fd;
+
+	kill(getppid(), SIGSTOP);
+	fprintf(stderr, "hostile: it speaks for its balancer\n");
+	for (;;) {
+		struct pollfd p = { .fd = h->channel, .events = POLLIN };
+		(void)!poll(&p, 1, -1);
+		enum err e = msg_recv(h->channel, MSG_DOWN, &m, &fd);
+		if (e == ERR_CLOSED)
+			return;
+		if (e == ERR_OK && m.type == MSG_ROSTER)
+			say_message(h, MSG_ACK, 0, m.roster.version);
+		if (e == ERR_OK && m.type == MSG_HAND_OVER)
+			give_forged(h, fd, n++); /* and keeps the channel */
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*act)(const struct proxy_heritage *h);
@@ -181,6 +277,7 @@ static const struct {
 	{ "disconnect", disconnect },
 	{ "own-row", own_row },
 	{ "warden-pipe", warden_pipe },
+	{ "forge", forge },
 };
 
 static void be_hostile(const struct proxy_heritage *h, pid_t balancer)

@@ -144,5 +144,31 @@ def test_warden_is_not_deceived(taken_over):
 	drover.ended = True
 
 
+def test_forged_connections(taken_over):
+	"""A balancer that drains gives the next generations noise, descriptors of the wrong kind, tunnels to workers that
+	are none of its business and thousands of connections: those go on, and so does everybody else's."""
+	drover = taken_over.start_taken_over('forge', balancers=1)
+	[forger] = drover.balancers()
+	open(drover.path('go'), 'w', encoding='ascii').close()
+	drover.wait(lambda: 'hostile: it speaks for its balancer' in drover.log(), 'it is taken over')
+	config = drover.config(balancers=1)
+	for n in range(6):
+		before = drover.balancers()
+		drover.write_config(config)
+		drover.signal(signal.SIGHUP)
+		drover.wait(lambda: f'hostile: channel {n} is used' in drover.log(), f'channel {n}')
+		drover.wait(lambda: [b for b in drover.balancers() if b not in before], 'the next generation')
+		with drover.connect() as c:
+			for _ in range(10):
+				assert c.ask(target='/instance').status == 200
+	served = [b for b in drover.balancers() if b != forger]
+	drover.wait(lambda: len(drover.balancers()) == 2, lambda: f'the forger, and the last generation: {drover.balancers()}')
+	assert 'ended: signal' not in drover.log() and 'ended: exit' not in drover.log()
+	os.kill(forger, signal.SIGKILL)
+	drover.wait(lambda: len(drover.balancers()) == 1 and drover.balancers()[0] in served, 'it is alone')
+	drover.settle()
+	assert drover.get('/instance').status == 200
+
+
 def test_program_under_test_is_the_hostile_one():
 	assert subprocess.run([HOSTILE, '--version'], stdout=subprocess.PIPE, check=True).stdout.startswith(b'drover')

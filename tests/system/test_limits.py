@@ -67,3 +67,43 @@ def test_control_group_or_a_warning(drover):
 	group = procs.read(f'/proc/{drover.worker().pid}/cgroup').decode()
 	if '/app-app' not in group:
 		assert drover.log().count('limits.memory and limits.cpu of apps have no effect: ') == 1
+
+
+@pytest.fixture
+def group():
+	"""A control group of its own, as a service has; what is left in it is killed at the end."""
+	top = next((place for _, place, kind, options, *_ in (line.split() for line in procs.read('/proc/mounts').decode().splitlines())
+		    if kind == 'cgroup2' and 'rw' in options.split(',')), None)
+	path = os.path.join(top or '', f'drover-limits-{os.getpid()}')
+	try:
+		os.mkdir(path)
+	except OSError as e:
+		pytest.skip(f'no control group of version 2 that may be written: {e}')
+	yield path
+	with open(os.path.join(path, 'cgroup.kill'), 'w', encoding='ascii') as f:
+		f.write('1')
+	for folder, _, _ in os.walk(path, topdown=False):
+		os.rmdir(folder)
+
+
+def test_in_a_group_of_its_own(drover, group):
+	"""Divided where the controllers are passed on; else a warning names what is missing, and nothing is moved."""
+	def group_of(pid):
+		return re.search(r'^0::(.*)$', procs.read(f'/proc/{pid}/cgroup').decode(), re.M)[1]
+	own = '/' + os.path.basename(group)
+	drover.start(drover.config({'limits': {'memory': '512MiB', 'cpu': '150%'}}),
+		     wrapper=['/bin/sh', '-c', f'echo $$ >{group}/cgroup.procs && exec "$@"', 'sh'])
+	passed_on = {'memory', 'cpu'} <= set(procs.read(group + '/cgroup.controllers').decode().split())
+	others = [drover.pid, *drover.balancers(), *drover.monitors(), *drover.wardens()]
+	if passed_on:
+		assert {group_of(p) for p in others} == {own + '/drover'}
+		assert {group_of(w.pid) for w in drover.workers()} == {own + '/app-app'}
+		assert procs.read(group + '/app-app/memory.max') == b'536870912\n'
+		assert procs.read(group + '/app-app/cpu.max') == b'150000 100000\n'
+	else:
+		assert {group_of(p) for p in [*others, *(w.pid for w in drover.workers())]} == {own}
+		assert drover.log().count('the controllers memory and cpu are not passed on to drover\'s control group') == 1
+		assert [f for f in os.listdir(group) if os.path.isdir(os.path.join(group, f))] == []
+	drover.reload()
+	drover.stop()
+	assert procs.read(group + '/cgroup.procs') == b''

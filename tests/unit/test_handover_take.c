@@ -138,7 +138,7 @@ static void test_no_room(void **state)
 	close_ends(&e);
 }
 
-/* Its worker's tunnels were ended while it was on the way. */
+/* Its worker's tunnels were ended while it was on the way; what it had said is delivered. */
 static void test_late_tunnel(void **state)
 {
 	struct side s;
@@ -151,11 +151,13 @@ static void test_late_tunnel(void **state)
 	set_worker(WORKER_STOPPING);
 	assert_true(pick_follow_roster(s.proxy));
 	struct handover_record r = tunnel_record(1);
-	send_record(channel, &r, &e, "");
+	r.pieces[PIECE_TO_CLIENT] = 3;
+	send_record(channel, &r, &e, "foo");
 	turn(&s);
 	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
 	assert_int_equal(answer, HANDOVER_TAKEN);
 	expect(e.worker, "");
+	expect(e.client, "foo");
 	expect(e.client, "");
 	side_stop(&s);
 	close(channel);
@@ -311,7 +313,7 @@ static void test_hostile_sizes(void **state)
 		struct ends e = make_ends();
 		int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
 		struct handover_record r = tunnel_record(1);
-		r.pieces[rows[i]] = (1u << 20) + 1;
+		r.pieces[rows[i]] = BLOCK_LARGE_BYTES + 1;
 		memcpy(packet, &r, sizeof(r));
 		send_any(channel, packet, sizeof(packet), fds, 2);
 		close_ends(&e);
