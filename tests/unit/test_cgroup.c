@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "balancer/master/carry_parts.h"
 #include "balancer/master/cgroup.h"
 
 struct tree {
@@ -167,6 +168,46 @@ static void test_in_the_place_of_another(void **state)
 	cgroup_rejoin(&c); /* no way in */
 	assert_int_equal(cgroup_procs(&c, "web", 2 << 20, 0), 0);
 	fell(&t);
+}
+
+/* As it crosses to the next master, or over an exec; a rehearsal leaves what is there alone. */
+static void test_carried(void **state)
+{
+	static struct master from, to;
+	struct state_out out = { .bytes = NULL };
+	struct carry_in c = { .m = &to };
+	struct state_in in;
+	struct state_record r;
+	size_t at = 0;
+	int fd;
+
+	(void)state;
+	cgroup_init(&from.cgroup, "");
+	carry_save_cgroup(&from, &out);
+	assert_int_equal(out.records, 0); /* nothing was divided */
+	strcpy(from.cgroup.base, "/sys/fs/cgroup/some.slice/x.service");
+	from.cgroup.tried = from.cgroup.usable = true;
+	assert_true(cgroup_note(&from.cgroup, SLICE("drover")));
+	assert_true(cgroup_note(&from.cgroup, SLICE("app-web")));
+	carry_save_cgroup(&from, &out);
+	assert_int_equal(state_finish(&out, &fd), ERR_OK);
+	for (int dry = 1; dry >= 0; dry--) {
+		assert_int_equal(state_in_init(&in, fd, dry), ERR_OK);
+		c.in = &in;
+		at = 0;
+		cgroup_init(&to.cgroup, "");
+		assert_true(state_next(&in, &at, "cgroup", &r));
+		assert_int_equal(carry_load_cgroup(&c, &r), ERR_OK);
+		assert_int_equal(to.cgroup.usable, !dry);
+		assert_int_equal(to.cgroup.n_names, dry ? 0 : 2);
+		state_in_fini(&in);
+	}
+	assert_true(to.cgroup.tried);
+	assert_string_equal(to.cgroup.base, from.cgroup.base);
+	assert_string_equal(to.cgroup.names[0], "drover");
+	assert_string_equal(to.cgroup.names[1], "app-web");
+	state_out_fini(&out);
+	close(fd);
 }
 
 static void test_groups_that_are_none(void **state)
@@ -338,6 +379,7 @@ int main(void)
 		cmocka_unit_test(test_limits_are_written),
 		cmocka_unit_test(test_divided_before),
 		cmocka_unit_test(test_in_the_place_of_another),
+		cmocka_unit_test(test_carried),
 		cmocka_unit_test(test_groups_that_are_none),
 		cmocka_unit_test(test_nothing_is_touched_without_need),
 		cmocka_unit_test(test_what_stands_in_the_way),
