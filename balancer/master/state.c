@@ -79,12 +79,31 @@ void state_record(struct state_out *o, const char *kind)
 	o->records++;
 }
 
+#define DIGITS_MAX 20
+
+/* Not snprintf(): it is most of what a state costs, and one is written many times a second. */
+static size_t digits_of(uint64_t value, char ret[static DIGITS_MAX])
+{
+	char reversed[DIGITS_MAX];
+	size_t n = 0;
+
+	do
+		reversed[n++] = (char)('0' + value % 10);
+	while (value /= 10);
+	for (size_t i = 0; i < n; i++)
+		ret[i] = reversed[n - 1 - i];
+	return n;
+}
+
 void state_put_bytes(struct state_out *o, const char *name, const void *p, size_t n)
 {
-	char head[96];
+	char digits[DIGITS_MAX];
 
-	snprintf(head, sizeof(head), " %s=%zu:", name, n);
-	append_text(o, head);
+	append_text(o, " ");
+	append_text(o, name);
+	append_text(o, "=");
+	append(o, digits, digits_of(n, digits));
+	append_text(o, ":");
 	append(o, p, n);
 	append_text(o, "\n");
 }
@@ -97,10 +116,9 @@ void state_put_text(struct state_out *o, const char *name, const char *text)
 
 void state_put_u64(struct state_out *o, const char *name, uint64_t value)
 {
-	char text[32];
+	char text[DIGITS_MAX];
 
-	snprintf(text, sizeof(text), "%" PRIu64, value);
-	state_put_text(o, name, text);
+	state_put_bytes(o, name, text, digits_of(value, text));
 }
 
 void state_put_fd(struct state_out *o, const char *name, int fd)
