@@ -124,6 +124,18 @@ def test_all_works_afterwards(running):
 	running.stop()
 
 
+def test_what_has_changed_since_the_start(running):
+	"""A worker that came later stays, as those of the beginning do."""
+	victim = running.worker(0)
+	victim.kill()
+	running.wait_new_workers([victim])
+	running.wait(lambda: all(running.accepts(w) for w in running.workers()), 'both accept')
+	workers = identity(running)
+	running.kill_master()
+	running.start_heir()
+	assert identity(running) == workers
+
+
 def test_ten_times(drover):
 	"""One master after the other, under load: the workers of the first are those of the last."""
 	drover.start(drover.config(balancers=2))

@@ -306,6 +306,9 @@ static void check_given_row(size_t row, int state_fd, const int files[4])
 
 	check_row_int(name, state_in_init_given(&in, state_fd, given, n), ERR_OK);
 	check_row(name, state_next(&in, &at, "thing", &r));
+	for (size_t i = 0; i < in.n_fds; i++) /* nobody can ask for it */
+		if (in.fds[i].number < A || in.fds[i].number > C)
+			check_row_int(name, in.fds[i].fd, -1);
 	for (int i = 0; i < 3; i++) {
 		int expect = given_rows[row].expect[i], fd = state_get_fd(&r, names[i]);
 		check_row_int(name, inode(fd), expect < 0 ? 0 : inode(files[expect]));
