@@ -73,6 +73,7 @@ class Drover:
 		self.runtime_dir = os.path.join(self.dir, 'run')
 		os.mkdir(self.runtime_dir, 0o700)
 		self.process = None
+		self.masters = set()  # pids
 		self.clients = []
 		self.cleanups = []
 		self.same_balancers = True   # until a test kills one, or reloads
@@ -131,6 +132,7 @@ class Drover:
 			self.process = subprocess.Popen([*wrapper, DROVER, *args], stdin=subprocess.DEVNULL, stdout=out,
 							stderr=err, cwd=self.dir, env=self.environment(env),
 							start_new_session=True, pass_fds=pass_fds)
+		self.masters.add(self.process.pid)
 		self.ended = False
 		return self
 
@@ -387,12 +389,10 @@ class Drover:
 		return {p: procs.command_line(p) for p in own}
 
 	def run_files(self):
-		found = []
-		for top in ('/run/drover', os.path.join(self.runtime_dir, 'drover')):
-			for folder, dirs, files in os.walk(top):
-				found += [os.path.join(folder, f) for f in files + dirs
-					  if self.name in os.path.join(folder, f) or folder.startswith(self.runtime_dir)]
-		return found
+		found = [os.path.join(folder, f) for top in ('/run/drover', os.path.join(self.runtime_dir, 'drover'))
+			 for folder, dirs, files in os.walk(top) for f in files + dirs]
+		sockets = {f'w{pid}' for pid in self.masters}  # the folders of its workers' sockets
+		return [f for f in found if self.name in f or f.startswith(self.runtime_dir) or sockets & set(f.split('/'))]
 
 	def check_ended(self):
 		"""After its end: nothing runs, nothing lies about, nothing was wrong."""

@@ -212,11 +212,9 @@ static void test_carried(void **state)
 
 static void test_groups_that_are_none(void **state)
 {
-	static const char *const rows[] = {
-		"", "a/b", "/",
-		"0123456789012345678901234567890123456789012345678901234567890123456789012345678"
-		"9"
-	};
+	static const char too_long[] = "0123456789012345678901234567890123456789"
+				       "0123456789012345678901234567890123456789";
+	static const char *const rows[] = { "", "a/b", "/", too_long };
 	struct cgroup c;
 	char name[16];
 
