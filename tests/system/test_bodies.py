@@ -165,7 +165,8 @@ def test_stalled_readers_cost_little(drover):
 	def calm():
 		a = sum(map(procs.memory_kib, drover.balancers()))
 		time.sleep(0.2)
-		return sum(map(procs.memory_kib, drover.balancers())) == a
+		# Not to the page: what others share with it counts by halves and thirds.
+		return abs(sum(map(procs.memory_kib, drover.balancers())) - a) < count
 	drover.wait(calm, 'the balancer holds still')
 	grown = sum(map(procs.memory_kib, drover.balancers())) - before
 	assert grown < count * 1024, f'{grown} KiB for {count} connections'
