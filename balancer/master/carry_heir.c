@@ -15,6 +15,8 @@
 #include "common/log.h"
 #include "common/proc.h"
 
+#define STRAY_MS 200 /* for one that is killed to end */
+
 bool carry_find(pid_t pid, uint64_t start_ticks, int *ret_pidfd)
 {
 	int fd;
@@ -58,10 +60,22 @@ static void end_strays(struct master *m)
 			log_notice("ending a worker (pid %d) that had just been started",
 				   (int)s->pid);
 			kill(-s->pid, SIGKILL);
+			/* A dead one makes no more files. */
+			(void)poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, STRAY_MS);
 			fd_close(&pidfd);
 		}
 		slots_release(&m->slots, i);
 	}
+}
+
+static bool is_of_worker(void *arg, uint64_t epoch)
+{
+	const struct roster *d = arg;
+
+	for (uint32_t i = 0; i < MIN(d->n_slots, ROSTER_SLOTS); i++)
+		if (d->slots[i].epoch == epoch && d->slots[i].state != WORKER_EMPTY)
+			return true;
+	return false;
 }
 
 static bool has_balancer(const struct master *m, uint32_t row)
@@ -108,7 +122,7 @@ static void end_reload(struct master *m)
 /* The reload had come into force, and the balancers of before were just being told. */
 static void drain_old(struct master *m)
 {
-	list_each(it, &m->generations) {
+	list_each (it, &m->generations) {
 		struct generation *g = list_entry(it, struct generation, link);
 		if (g != m->serving && g->state == GENERATION_SERVING)
 			generation_drain(g, DRAIN_RELOAD);
@@ -119,6 +133,8 @@ void carry_settle(struct master *m)
 {
 	drain_old(m);
 	end_strays(m);
+	/* Theirs, and those of workers that were not even started. */
+	rundir_sweep(&m->rundir, is_of_worker, m->slots.draft);
 	retire_rows(m);
 	end_reload(m);
 	m->told_version = 0; /* what balancers were told last, nobody knows */

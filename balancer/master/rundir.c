@@ -410,3 +410,38 @@ void rundir_remove_sockets(const char *path)
 	remove_entries(fd, true);
 	rmdir(path);
 }
+
+/* Names are numbers, with or without .sock; anything else is the worker's own affair. */
+static void sweep_directory(int parent, const char *name, rundir_known_f *known, void *arg)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!dir) {
+		fd_close(&fd);
+		return;
+	}
+	while ((entry = readdir(dir)) != NULL) {
+		char *end;
+		uint64_t epoch = strtoull(entry->d_name, &end, 10);
+		if (end == entry->d_name || (*end != '\0' && strcmp(end, ".sock") != 0))
+			continue;
+		if (!known(arg, epoch))
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	closedir(dir);
+}
+
+void rundir_sweep(struct rundir *r, rundir_known_f *known, void *arg)
+{
+	DIR *dir = r->sockets ? opendir(r->sockets) : NULL;
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			sweep_directory(dirfd(dir), entry->d_name, known, arg);
+	closedir(dir);
+}

@@ -67,6 +67,10 @@ MUST_CHECK enum err rundir_notify_path(struct rundir *r, uint64_t epoch, char *b
  * that the worker may write: nothing is followed, nothing but a socket touched. */
 MUST_CHECK enum err rundir_open_socket(const char *path);
 
+/* After the death of a master: removes the files of workers that `known` says are not there. */
+typedef bool rundir_known_f(void *arg, uint64_t epoch);
+void rundir_sweep(struct rundir *r, rundir_known_f *known, void *arg);
+
 /* Removes a directory of sockets and what is in it; also called by the warden. */
 void rundir_remove_sockets(const char *path);
 

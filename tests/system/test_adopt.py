@@ -453,15 +453,20 @@ def test_a_pid_that_is_somebody_elses(drover):
 
 
 def test_a_worker_that_the_state_does_not_know(drover):
-	"""Spawned in the other's last moment: nobody holds the ends of its pipes. It is ended, and another comes."""
-	drover.start(drover.config(balancers=1))
+	"""Spawned in the other's last moment: nobody holds the ends of its pipes. It is ended, its files are removed,
+	and another comes."""
+	drover.start(drover.config({'bind': 'unix'}, balancers=1))
 	stray, kept = drover.worker(0), drover.worker(1)
+	notified = stray.env['NOTIFY_SOCKET']
+	assert os.path.exists(stray.port) and os.path.exists(notified)
 	left = killed_with_its_warden(drover)
 	assert start_on(drover, left, estate.without(left.state, lambda kind, r: kind == 'worker' and b':%d\n' % stray.pid in r))
 	drover.wait_log(rf'ending a worker \(pid {stray.pid}\) that had just been started')
 	drover.wait_new_workers([stray])
 	drover.wait(lambda: drover.answers() == 200, 'it serves')
 	assert drover.worker(1).pid == kept.pid
+	assert os.path.exists(kept.port) and os.path.exists(kept.env['NOTIFY_SOCKET'])
+	assert not os.path.exists(stray.port) and not os.path.exists(notified)
 
 
 @pytest.mark.parametrize('edit, why', [
