@@ -243,6 +243,7 @@ def kill_balancer(run, fraction):
 	pid = one_of(run.d.balancers(), fraction)
 	if not pid:
 		return None
+	run.dying.add(pid)  # the end of a pause must not let it accept after the look
 	stop_and_wait(pid)
 	ports = held_ports(pid, run.d.port)
 	run.blows.ports.append((time.monotonic(), ports))
@@ -271,6 +272,10 @@ def kill_master(run, seconds):
 	is nothing left, so one that has just been killed is waited for."""
 	run.d.wait(run.warden_stands_by, 'a warden stands by')
 	old = run.d.pid
+	for w in run.d.workers():
+		# With its parent the kernel sends SIGHUP to a process group that stands still (setpgid(2)).
+		if (s := procs.stat(w.pid)) and s.state == 'T':
+			run.blows.workers[w.pid] = time.monotonic()
 	run.d.kill_master()
 	run.expect.succeeded(run.filed)
 	run.blows.changes.append(time.monotonic())
@@ -285,7 +290,8 @@ def pause(run, pid, seconds):
 	if pid:
 		start = procs.stat(pid)
 		run.kill(pid, SIGSTOP)
-		run.later(float(seconds), lambda: procs.stat(pid) and procs.stat(pid).start == start.start and run.kill(pid, SIGCONT))
+		run.later(float(seconds), lambda: pid not in run.dying and procs.stat(pid) and procs.stat(pid).start == start.start and
+			  run.kill(pid, SIGCONT))
 	return pid
 
 

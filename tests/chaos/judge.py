@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 RESPONSE_SECONDS = 5.0  # timeouts.response
 # From when a worker hangs until its connections are gone: three requests in vain, which may take one
 # timeout more where few were in flight, and stop.grace.  So a client may lose three.
-HUNG_SECONDS, HUNG_MOST = 15.0, 3
+HUNG_SECONDS, HUNG_MOST = 20.0, 3
 
 
 class Blows:

@@ -77,6 +77,7 @@ class Run:
 		self.filed = self.first  # what the file says
 		self.heir_of, self.log_before_heir = [], 0  # masters that were killed, until it is said that another took over
 		self.hung = []           # workers that stand still for good
+		self.dying = set()       # balancers that are being killed
 		self.clock, self.clock_offset = None, 0
 		self.busy_end = rng.random() < 0.5
 		if os.path.exists(CLOCK) and any(name == 'jump-clock' for _, name, _ in self.plan):
