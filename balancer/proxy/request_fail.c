@@ -90,9 +90,12 @@ void request_attempt_failed(struct request *r, enum outcome why)
 	bool sent = up->sent_any, got = up->got_any;
 	bool unanswered = why == OUTCOME_WORKER_BROKE || why == OUTCOME_CONNECT_FAILED ||
 			  why == OUTCOME_CONNECT_TIMEOUT;
-	if (up->reused)
+	if (up->reused) {
 		r->fresh_only = true; /* others in the pool may be as stale */
-	else if (unanswered && !sent)
+		/* Or it is dying, and takes connections to its last: first the others. */
+		if (unanswered && sent && r->app->n_up > 1)
+			pick_note_tried(&r->tried, up->epoch);
+	} else if (unanswered && !sent)
 		request_note_refusal(r, up->slot, up->epoch);
 	else if (unanswered)
 		pick_note_tried(&r->tried,

@@ -413,6 +413,38 @@ static const struct step stale_for_get[] = {
 	EXPECT(C0, "\r\n\r\ny"),
 };
 
+/* Both are killed at once: one that is dying is not asked a second time. */
+static const struct step pooled_dies_with_the_other[] = {
+	CONNECT(C0),
+	SEND(C0, GET("/1")),
+	EXPECT(S0, "GET /1 "),
+	AT(S0, 0),
+	SEND(S0, OK(1) "x"),
+	EXPECT(C0, "\r\n\r\nx"),
+	SEND(C0, GET("/2")),
+	EXPECT(S1, "GET /2 "),
+	AT(S1, 1),
+	SEND(S1, OK(1) "x"),
+	EXPECT(C0, "\r\n\r\nx"),
+	SEND(C0, GET("/a")),
+	EXPECT(S0, "GET /a "),
+	RESET(S0),
+	EXPECT(S2, "GET /a "),
+	AT(S2, 1),
+	RESET(S2),
+	NEVER(S3),
+	COUNT(requests_queued, 1),
+	ROSTER(0, DOWN),
+	ROSTER(1, DOWN),
+	COMING(1),
+	SILENCE(C0),
+	REPLACE(0),
+	EXPECT(S3, "GET /a "),
+	SEND(S3, OK(1) "x"),
+	EXPECT(C0, "\r\n\r\nx"),
+	COUNT(retries, 2),
+};
+
 static const struct step stale_for_post[] = {
 	CONNECT(C0),
 	SEND(C0, GET("/a")),
@@ -555,6 +587,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(interim_then_gone),
 	SCENARIO(stale_for_get, .setup = { .workers = 1 }),
 	SCENARIO(stale_for_post, .setup = { .workers = 1 }),
+	SCENARIO(pooled_dies_with_the_other),
 	SCENARIO(pooled_closes_on_request, .setup = { .workers = 1 }),
 	{ .name = "unix_stale_for_get", .steps = stale_for_get, .n_steps = ARRAY_LEN(stale_for_get), UNIX },
 	{ .name = "unix_stale_for_post", .steps = stale_for_post, .n_steps = ARRAY_LEN(stale_for_post), UNIX },
