@@ -52,7 +52,8 @@ static char *read_all(int fd, size_t *ret_n, const char **ret_why)
 	} else {
 		*ret_why = got < 0 ? strerror(errno) : "larger than 1 MiB";
 	}
-	mem_wipe(text);
+	explicit_bzero(text, n); /* all of it would be a megabyte for a file of a few hundred bytes */
+	mem_free(text);
 	return whole;
 }
 

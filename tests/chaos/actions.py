@@ -91,12 +91,7 @@ def one_of(these, fraction):
 
 def held_ports(pid, public):
 	"""Ports of the clients whose connections a balancer holds; it must be stopped."""
-	tcp = {}
-	for line in procs.read('/proc/net/tcp').splitlines()[1:]:
-		f = line.split()
-		local, remote = (int(a.rsplit(b':', 1)[1], 16) for a in f[1:3])
-		if local == public:
-			tcp[f'socket:[{f[9].decode()}]'] = remote
+	tcp = {f'socket:[{inode}]': remote for inode, (local, remote, _) in procs.tcp_sockets().items() if local == public}
 	return {tcp[what] for what in procs.descriptors(pid).values() if what in tcp}
 
 

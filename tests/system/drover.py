@@ -32,6 +32,13 @@ TROUBLE = re.compile(r'Sanitizer|runtime error:|[Aa]ssert|stack smashing|buffer 
 _count = 0
 
 
+def kill(pid, signum=SIGKILL):
+	"""One that dies of it counts as a living child for as long as its memory takes to be given back: that is waited for."""
+	os.kill(pid, signum)
+	if signum == SIGKILL:
+		wait_until(lambda: not procs.alive(pid), PATIENCE, f'{pid} dies')
+
+
 class Worker:
 	"""A process that drover started for an app, seen from outside."""
 
@@ -41,7 +48,7 @@ class Worker:
 		self.port, self.env = env['PORT'], env
 
 	def kill(self, signum=SIGKILL):
-		os.kill(self.pid, signum)
+		kill(self.pid, signum)
 
 	def __repr__(self):
 		return f'{self.app}.{self.instance}[{self.pid}]'
@@ -55,6 +62,10 @@ def bundled(*words):
 def app_command(name, *words):
 	"""Command of one of the Python programs in tests/apps."""
 	return ['/usr/bin/python3', os.path.join(APPS, name), *words]
+
+
+def files_in_run_dir(top='/run/drover'):
+	return [os.path.join(folder, f) for folder, dirs, files in os.walk(top) for f in files + dirs]
 
 
 class Drover:
@@ -74,6 +85,7 @@ class Drover:
 		os.mkdir(self.runtime_dir, 0o700)
 		self.process = None
 		self.masters = set()  # pids
+		self.others_files = set(files_in_run_dir())  # of whoever was killed here before, under the same pid perhaps
 		self.clients = []
 		self.cleanups = []
 		self.same_balancers = True   # until a test kills one, or reloads
@@ -286,7 +298,7 @@ class Drover:
 
 	def kill_balancer(self, pid):
 		self.same_balancers = False
-		os.kill(pid, SIGKILL)
+		kill(pid)
 
 	# Clients
 
@@ -389,10 +401,9 @@ class Drover:
 		return {p: procs.command_line(p) for p in own}
 
 	def run_files(self):
-		found = [os.path.join(folder, f) for top in ('/run/drover', os.path.join(self.runtime_dir, 'drover'))
-			 for folder, dirs, files in os.walk(top) for f in files + dirs]
+		found = set(files_in_run_dir()) - self.others_files | set(files_in_run_dir(os.path.join(self.runtime_dir, 'drover')))
 		sockets = {f'w{pid}' for pid in self.masters}  # the folders of its workers' sockets
-		return [f for f in found if self.name in f or f.startswith(self.runtime_dir) or sockets & set(f.split('/'))]
+		return sorted(f for f in found if self.name in f or f.startswith(self.runtime_dir) or sockets & set(f.split('/')))
 
 	def check_ended(self):
 		"""After its end: nothing runs, nothing lies about, nothing was wrong."""

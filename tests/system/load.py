@@ -1,8 +1,10 @@
 """Load: wrk as a client that counts every failure, and a small counting client of our own."""
+import random
 import re
 import subprocess
 import tempfile
 import threading
+import time
 
 from wire import Client, WireError
 
@@ -67,7 +69,10 @@ class Wrk:
 
 class Steady:
 	"""Threads that ask one request after another until stopped, and keep every
-	reply that was not a 200 and every error with its kind."""
+	reply that was not a 200 and every error with its kind.  Each thinks a moment between
+	two: it is to be there at every phase of what happens, not to take the processor from it."""
+
+	THINKING_S = 0.006  # at most
 
 	def __init__(self, address, target='/', threads=4, keep_alive=True, method='GET', body=None):
 		self.address, self.target, self.keep_alive = address, target, keep_alive
@@ -91,6 +96,7 @@ class Steady:
 				if reply.closes:
 					client.close()
 					client = None
+				time.sleep(random.uniform(0, self.THINKING_S))
 			except (OSError, WireError) as e:
 				self.failures.append(f'{type(e).__name__}: {e}')
 				if client:

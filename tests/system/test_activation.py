@@ -19,12 +19,7 @@ def handed(*sockets):
 
 def listening(pid, port):
 	"""Inodes of the sockets that `pid` has and that listen on the port."""
-	found = set()
-	for table in ('/proc/net/tcp', '/proc/net/tcp6'):
-		for line in procs.read(table).decode().splitlines()[1:]:
-			words = line.split()
-			if int(words[1].rpartition(':')[2], 16) == port and words[3] == '0A':
-				found.add(words[9])
+	found = {inode for inode, (local, _, state) in procs.tcp_sockets().items() if local == port and state == procs.TCP_LISTEN}
 	own = set()
 	for fd in os.listdir(f'/proc/{pid}/fd'):
 		try:

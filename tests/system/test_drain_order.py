@@ -3,6 +3,7 @@ sends any more, then what it had ends, its idle connections are closed, its tunn
 import os
 import signal
 import time
+from functools import cached_property
 
 import pytest
 
@@ -21,7 +22,7 @@ class Record:
 	def of(self, *words):
 		return [e for e in self.events if e[1] in words]
 
-	@property
+	@cached_property
 	def signal_ns(self):
 		[event] = self.of('signal')
 		return event[0]

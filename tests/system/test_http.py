@@ -259,22 +259,26 @@ def test_worker_that_closes_after_each_reply(running):
 
 def test_idle_worker_connection_that_was_closed_costs_nothing(drover, peer):
 	"""A pooled connection ended by the worker is not used again, not even for a POST."""
+	closed = threading.Semaphore(0)
+
 	def script(c):
 		r = c.request()
 		p.requests.append(r)
 		c.send(ok())
 		c.close()
+		if r and r.method == 'POST':
+			closed.release()
 	p = peer(on_connect=script)
 	drover.start(drover.config({'servers': [p.server]}))
 	with drover.connect() as c:
 		for _ in range(5):
 			assert c.ask('POST', '/', body=b'x').status == 200
-			time.sleep(0.05)  # for the worker's FIN to arrive: nothing shows it from here
+			assert closed.acquire(timeout=20)  # over loopback the FIN has then arrived
 
 
 def test_post_right_behind_a_reply_and_its_close(drover, peer):
 	"""The worker's FIN and the next request arrive together: the pooled connection is looked at before use."""
-	got, go = threading.Semaphore(0), threading.Semaphore(0)
+	got, go, closed = (threading.Semaphore(0) for _ in range(3))
 
 	def script(c):
 		while c.request():
@@ -282,11 +286,12 @@ def test_post_right_behind_a_reply_and_its_close(drover, peer):
 			assert go.acquire(timeout=20)
 			c.send(ok())
 			c.close()
+			closed.release()
 			return
 	p = peer(on_connect=script)
 	go.release()
 	drover.start(drover.config({'servers': [p.server]}))
-	got.acquire(timeout=20)
+	assert got.acquire(timeout=20) and closed.acquire(timeout=20)
 	balancer = drover.balancers()[0]
 	with drover.connect() as c:
 		for _ in range(5):
@@ -296,12 +301,12 @@ def test_post_right_behind_a_reply_and_its_close(drover, peer):
 			go.release()
 			go.release()
 			c.request('POST', '/', body=b'y')
-			time.sleep(0.05)  # reply, FIN and request wait for a balancer that cannot tell us
+			assert closed.acquire(timeout=20)  # reply, FIN and request wait for the balancer
 			os.kill(balancer, signal.SIGCONT)
 			assert c.reply().status == 200
 			assert c.reply().status == 200
 			assert got.acquire(timeout=20)
-			time.sleep(0.05)  # the FIN behind the second reply is no part of this
+			assert closed.acquire(timeout=20)  # the FIN behind the second reply is no part of this
 
 
 def test_worker_connections_are_reused(drover, peer):

@@ -23,8 +23,7 @@ PATHS = ('/', '/unix') # of the application on a port, and of that on a Unix soc
 def pooled(drover):
 	"""Connections from the balancers to the workers that are open now: (TCP, Unix)."""
 	places = {w.port for w in drover.workers()}
-	tcp = sum(1 for line in open('/proc/net/tcp', encoding='ascii').readlines()[1:]
-		  if (f := line.split())[3] == '01' and str(int(f[2].split(':')[1], 16)) in places)
+	tcp = sum(1 for _, remote, state in procs.tcp_sockets().values() if state == procs.TCP_ESTABLISHED and str(remote) in places)
 	unix = sum(1 for line in open('/proc/net/unix', encoding='ascii').readlines()[1:]
 		   if len(f := line.split()) == 8 and f[5] == '03' and f[7] in places)
 	return tcp, unix

@@ -116,12 +116,18 @@ def test_killed_balancer_costs_only_its_own_connections(drover, wrk):
 			assert drover.get().status == 200
 			slowest = max(slowest, time.monotonic() - started)
 		return slowest
-	run = wrk(drover.url(), 4, connections=connections)
-	time.sleep(1)
-	calm = slowest_of(20)
-	drover.kill_balancer(drover.balancers()[0])
-	slowest = slowest_of(20)
-	result = run.result()
-	assert slowest < max(0.1, 4 * calm), f'{slowest * 1000:.0f} ms, {calm * 1000:.0f} ms before'
-	assert result.socket_errors <= connections and not result.bad_replies, result.output
-	assert result.requests > 1000
+	tries = []
+	for _ in range(TRIES):
+		run = wrk(drover.url(), 3, connections=connections)
+		time.sleep(1)
+		calm = slowest_of(20)
+		drover.kill_balancer(drover.balancers()[0])
+		slowest = slowest_of(20)
+		result = run.result()
+		assert result.socket_errors <= connections and not result.bad_replies, result.output
+		assert result.requests > 1000
+		tries.append(f'{slowest * 1000:.0f} ms, {calm * 1000:.0f} ms before')
+		if slowest < max(0.1, 4 * calm):
+			return
+		drover.wait(lambda: len(drover.balancers()) == 2, 'both balancers again')
+	raise AssertionError('; '.join(tries))

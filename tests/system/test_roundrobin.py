@@ -94,7 +94,6 @@ def test_servers_in_turn(drover, peer):
 def test_turn_after_a_worker_was_replaced(drover):
 	drover.start(drover.config({'instances': WORKERS}))
 	drover.worker(1).kill()
-	drover.wait(lambda: len(drover.workers()) == WORKERS and all(drover.accepts(w) for w in drover.workers()), 'replaced')
 	drover.wait_serving(WORKERS)
 	with drover.connect() as c:
 		spread(Counter(c.ask(target='/instance').text.strip() for _ in range(ROUNDS * WORKERS)), 1)
