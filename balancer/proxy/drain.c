@@ -68,7 +68,7 @@ void drain_to(struct proxy *p, enum drain_level level, bool leaves)
 	}
 	list_each_safe(it, &p->clients)
 		end_client(list_entry(it, struct client, link), level);
-	for (uint32_t i = 0; i < ROSTER_SLOTS; i++)
+	for (uint32_t i = 0; i < p->n_workers; i++)
 		pool_flush(p, &p->workers[i]);
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "balancer/proxy/handover_record.h"
+#include "balancer/proxy/pick.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
 #include "common/fd.h"
@@ -112,6 +113,7 @@ static enum err keep(struct request *r, const struct taker *t, enum handover_pie
 static enum err build_tunnel(struct taker *t, struct client *c)
 {
 	const struct handover_record *h = &t->record;
+	pick_know_slots(c->proxy, h->slot + 1); /* the giver's roster may be newer */
 	struct request *r = request_inherit_tunnel(c, take_fd(t, 1), (uint16_t)h->slot, h->epoch);
 	if (!r)
 		return ERR_NOMEM;

@@ -118,7 +118,8 @@ struct proxy {
 	struct roster *roster;         /* our copy */
 	uint64_t version;              /* of the copy */
 	bool ack_owed;
-	struct worker_ref *workers;    /* ROSTER_SLOTS */
+	struct worker_ref *workers;    /* ROSTER_SLOTS, of which those from n_workers on are untouched */
+	uint32_t n_workers;
 	struct app_state *apps;        /* config->n_apps */
 	bool starved;                  /* a request in a queue wants a descriptor: pumped each turn */
 	double retry_tokens;           /* budget of second sends; see request_fail.c */

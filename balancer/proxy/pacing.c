@@ -85,7 +85,7 @@ void pacing_look(struct proxy *p)
 {
 	bool any = false;
 	deadline_sweep(&p->fresh_wait, p);
-	for (uint32_t i = 0; i < p->roster->n_slots; i++) {
+	for (uint32_t i = 0; i < p->n_workers; i++) {
 		struct worker_ref *w = &p->workers[i];
 		serve(w);
 		any |= !list_empty(&w->waiting);

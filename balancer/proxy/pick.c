@@ -27,12 +27,6 @@ enum err pick_start(struct proxy *p)
 	p->roster = mem_must_alloc(sizeof(*p->roster));
 	p->workers = mem_must_alloc(ROSTER_SLOTS * sizeof(*p->workers));
 	p->apps = mem_must_alloc(p->config->n_apps * sizeof(*p->apps));
-	for (uint32_t i = 0; i < ROSTER_SLOTS; i++) {
-		list_init(&p->workers[i].idle);
-		list_init(&p->workers[i].waiting);
-		list_init(&p->workers[i].stirred);
-		deadline_class_init(&p->workers[i].pool_idle, 0, upstream_on_pool_timeout);
-	}
 	for (size_t i = 0; i < p->config->n_apps; i++) {
 		struct app_state *a = &p->apps[i];
 		a->cfg = &p->config->apps[i];
@@ -45,7 +39,7 @@ enum err pick_start(struct proxy *p)
 
 void pick_stop(struct proxy *p)
 {
-	for (uint32_t i = 0; i < ROSTER_SLOTS; i++)
+	for (uint32_t i = 0; i < p->n_workers; i++)
 		pool_flush(p, &p->workers[i]);
 	for (size_t i = 0; i < p->config->n_apps; i++)
 		mem_free(p->apps[i].up);
@@ -60,6 +54,17 @@ static struct app_state *find_app(struct proxy *p, uint32_t id)
 		if (p->config->apps[i].id == id)
 			return &p->apps[i];
 	return NULL;
+}
+
+void pick_know_slots(struct proxy *p, uint32_t n)
+{
+	for (; p->n_workers < n; p->n_workers++) {
+		struct worker_ref *w = &p->workers[p->n_workers];
+		list_init(&w->idle);
+		list_init(&w->waiting);
+		list_init(&w->stirred);
+		deadline_class_init(&w->pool_idle, 0, upstream_on_pool_timeout);
+	}
 }
 
 /* Takes over one slot of the roster; its old occupant's connections go. */
@@ -120,6 +125,7 @@ bool pick_follow_roster(struct proxy *p)
 		a->n_up = 0;
 		a->coming = row && row->coming > 0;
 	}
+	pick_know_slots(p, p->roster->n_slots);
 	for (uint32_t i = 0; i < p->roster->n_slots; i++)
 		follow_slot(p, i);
 	/* The rotation goes on behind the slot that was picked last. */

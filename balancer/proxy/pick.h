@@ -20,6 +20,9 @@ void pick_note_tried(struct pick_tried *t, uint64_t epoch);
 MUST_CHECK enum err pick_start(struct proxy *p);
 void pick_stop(struct proxy *p);
 
+/* Slots [0, n) of the roster, at most ROSTER_SLOTS, may be spoken of from here on. */
+void pick_know_slots(struct proxy *p, uint32_t n);
+
 /* Follows the roster; closes pooled connections of workers that are not UP any
  * more.  Returns false when the roster could not be read (the master died). */
 bool pick_follow_roster(struct proxy *p);

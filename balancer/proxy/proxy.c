@@ -89,7 +89,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 		deadline_sweep(classes[i], p);
 	for (size_t i = 0; i < INHERITED_MAX; i++)
 		deadline_sweep(&p->inherited[i], p);
-	for (size_t i = 0; i < ROSTER_SLOTS; i++)
+	for (uint32_t i = 0; i < p->n_workers; i++)
 		deadline_sweep(&p->workers[i].pool_idle, p);
 	pacing_look(p);
 	queue_sweep(p);

@@ -24,7 +24,7 @@ static struct worker_ref *worker_of(struct upstream *up)
 static bool pool_shed(struct proxy *p)
 {
 	struct upstream *longest = NULL;
-	for (size_t i = 0; i < ROSTER_SLOTS; i++) {
+	for (uint32_t i = 0; i < p->n_workers; i++) {
 		struct list *first = list_first(&p->workers[i].pool_idle.waiting);
 		struct upstream *up = first ? container_of(first, struct upstream, deadline.link) : NULL;
 		if (up && (!longest || up->deadline.due_us < longest->deadline.due_us))

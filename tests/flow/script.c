@@ -21,6 +21,7 @@
 #define WAIT_MS 2000 /* for the kernel, when both sides of a socket are ours */
 #define BLOWS_MAX 400
 #define PIECES_MAX 3 /* bytes */
+#define PATTERN_MAX (2 << 20)
 
 struct run {
 	struct rig rig;
@@ -34,28 +35,27 @@ static struct peer *peer_of(struct run *run, unsigned who)
 	return who >= CONN_BASE ? &run->rig.conns[who - CONN_BASE] : &run->rig.clients[who];
 }
 
-static char pattern_byte(long long at)
+/* The first PATTERN_MAX bytes of what ACT_FILL sends. */
+static const char *pattern(void)
 {
-	return (char)('a' + at % 23);
+	static char bytes[PATTERN_MAX];
+
+	for (size_t i = 0; !bytes[PATTERN_MAX - 1] && i < PATTERN_MAX; i++)
+		bytes[i] = (char)('a' + i % 23);
+	return bytes;
 }
 
 static void fill(struct peer *p, long long n)
 {
-	char *bytes = malloc((size_t)n);
-
-	for (long long i = 0; bytes && i < n; i++)
-		bytes[i] = pattern_byte(i);
-	peer_send(p, bytes, (size_t)n);
-	free(bytes);
+	assert_in_range(n, 1, PATTERN_MAX);
+	peer_send(p, pattern(), (size_t)n);
 }
 
 static bool take_pattern(struct peer *p, long long n)
 {
-	if (p->n_in - p->seen < (size_t)n)
+	assert_in_range(n, 1, PATTERN_MAX);
+	if (p->n_in - p->seen < (size_t)n || memcmp(p->in + p->seen, pattern(), (size_t)n) != 0)
 		return false;
-	for (long long i = 0; i < n; i++)
-		if (p->in[p->seen + (size_t)i] != pattern_byte(i))
-			return false;
 	p->seen += (size_t)n;
 	return true;
 }

@@ -8,7 +8,7 @@
 
 #include "common/fd.h"
 
-#define READ_BYTES 65536
+#define READ_BYTES 16384
 
 void peer_init(struct peer *p)
 {
@@ -56,29 +56,30 @@ bool peer_accept(struct peer *p, int fd)
 
 static bool push_out(struct peer *p)
 {
-	size_t done = 0;
+	size_t before = p->sent;
 
-	while (done < p->n_out && !(p->piece && done)) {
-		size_t most = p->piece ? MIN(p->piece, p->n_out) : p->n_out - done;
-		ssize_t n = send(p->fd, p->out + done, most, MSG_NOSIGNAL);
+	while (p->sent < p->n_out && !(p->piece && p->sent > before)) {
+		size_t left = p->n_out - p->sent;
+		size_t most = p->piece ? MIN(p->piece, left) : left;
+		ssize_t n = send(p->fd, p->out + p->sent, most, MSG_NOSIGNAL);
 		if (n < 0 && errno != EAGAIN) { /* nobody wants it any more */
 			p->reset |= errno == ECONNRESET; /* said once: the next recv gives end of file */
-			p->n_out = 0;
+			p->n_out = p->sent = 0;
 			return true;
 		}
 		if (n < 0)
 			break;
-		done += (size_t)n;
+		p->sent += (size_t)n;
 	}
-	if (done)
-		memmove(p->out, p->out + done, p->n_out - done);
-	p->n_out -= done;
+	bool moved = p->sent > before;
+	if (p->sent == p->n_out)
+		p->n_out = p->sent = 0;
 	if (p->n_out == 0 && p->shut_owed) {
 		p->shut_owed = false;
 		shutdown(p->fd, SHUT_WR);
 		return true;
 	}
-	return done > 0;
+	return moved;
 }
 
 /* One read of at most `most` bytes; false when there was nothing. */
@@ -142,7 +143,7 @@ void peer_shut(struct peer *p)
 void peer_close(struct peer *p)
 {
 	fd_close(&p->fd);
-	p->n_out = 0;
+	p->n_out = p->sent = 0;
 }
 
 void peer_reset(struct peer *p)

@@ -13,8 +13,8 @@ struct peer {
 	char *in;        /* all that ever came, NUL-terminated */
 	size_t n_in, room_in;
 	size_t seen;     /* of `in`: what the test has looked at */
-	char *out;       /* what the kernel has not taken yet */
-	size_t n_out, room_out;
+	char *out;       /* what is to be sent, of which the kernel has taken `sent` bytes */
+	size_t n_out, room_out, sent;
 	size_t piece;    /* most bytes to send at a time, once per peer_pump(); 0: no limit */
 	int room;        /* SO_RCVBUF to connect with; 0: the usual */
 	bool used;       /* it was connected once */
