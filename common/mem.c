@@ -93,6 +93,13 @@ void mem_wipe(void *ptr)
 	free(ptr);
 }
 
+__attribute__((noinline)) void mem_wipe_stack(void)
+{
+	char below[MEM_STACK_BYTES];
+
+	explicit_bzero(below, sizeof(below));
+}
+
 void mem_fault_at(uint64_t n)
 {
 	fault_in = n;

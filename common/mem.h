@@ -21,6 +21,12 @@ MUST_CHECK void *mem_alloc_zero(size_t bytes);
 void mem_free(void *ptr);                     /* accepts NULL; for all of the above */
 void mem_wipe(void *ptr);                     /* the same, of what may hold a secret: overwritten first */
 
+/* Overwrites MEM_STACK_BYTES of the stack below the caller: what calls that have returned
+ * left there, and the registers that the kernel stored there for a signal, which hold up to
+ * 64 bytes of whatever was copied last. */
+void mem_wipe_stack(void);
+#define MEM_STACK_BYTES 65536
+
 /* Tests only: the `n`-th run-time allocation from now on fails (1 = the next),
  * once; 0 switches injection off.  mem_fault_hit() says whether it happened. */
 void mem_fault_at(uint64_t n);

@@ -119,6 +119,7 @@ void master_forget_secrets(void)
 	adoption_forget(the_master);
 	if (in)
 		explicit_bzero(in->bytes, in->n);
+	mem_wipe_stack();
 }
 
 void master_shed_shared(bool all)

@@ -127,7 +127,7 @@ def test_writers_are_inside(drover):
 
 
 def in_memory(pid, needles):
-	"""Which of them are in what a process can write to."""
+	"""Which of them are in what a process can write to; where, is printed."""
 	found = set()
 	with open(f'/proc/{pid}/maps', encoding='utf-8') as maps, open(f'/proc/{pid}/mem', 'rb', buffering=0) as memory:
 		for line in maps:
@@ -140,7 +140,10 @@ def in_memory(pid, needles):
 				text = memory.read(end - begin) or b''
 			except (OSError, OverflowError):
 				continue
-			found |= {n for n in needles if n in text}
+			for needle in (n for n in needles if n in text):
+				found.add(needle)
+				at = text.index(needle)
+				print(f'{procs.command_line(pid)}: {line.strip()} at {at:#x}: {text[max(at - 64, 0):at + 64]}')
 	return found
 
 

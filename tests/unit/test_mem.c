@@ -2,6 +2,11 @@
  * allocations that other tests ask for. */
 #include "lib/check.h"
 
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/contract.h"
@@ -45,6 +50,67 @@ static void test_nothing_is_something(void **state)
 		assert_non_null(all[i]);
 		mem_free(all[i]);
 	}
+}
+
+/* ---- what lies on the stack ---- */
+
+#define DEPTH 48 /* KiB, within MEM_STACK_BYTES */
+
+/* Not as text anywhere in the program: it would be found there. */
+static void spell(char out[static 32])
+{
+	for (int i = 0; i < 32; i++)
+		out[i] = (char)('A' + (i * 7) % 26);
+}
+
+__attribute__((noinline)) static int leave_behind(int kib)
+{
+	char volatile here[1024];
+
+	here[0] = (char)kib;
+	if (kib)
+		return leave_behind(kib - 1) + here[0]; /* not a tail call */
+	spell((char *)(uintptr_t)here);
+	return here[31];
+}
+
+static bool on_stack(FILE *maps, int memory, char *copy, size_t room)
+{
+	static char needle[32];
+	char line[256];
+	unsigned long begin, end;
+	bool found = false;
+
+	rewind(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		if (!strstr(line, "[stack]") || sscanf(line, "%lx-%lx", &begin, &end) != 2)
+			continue;
+		assert_in_range(end - begin, 1, room);
+		assert_int_equal(pread(memory, copy, end - begin, (off_t)begin), end - begin);
+		spell(needle);
+		found = memmem(copy, end - begin, needle, sizeof(needle)) != NULL;
+	}
+	return found;
+}
+
+static void test_stack_is_wiped(void **state)
+{
+	size_t room = 16 << 20;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	char *copy = malloc(room);
+
+	(void)state;
+	assert_true(maps && memory >= 0 && copy);
+	on_stack(maps, memory, copy, room);
+	leave_behind(DEPTH);
+	assert_true(on_stack(maps, memory, copy, room));
+	leave_behind(DEPTH);
+	mem_wipe_stack();
+	assert_false(on_stack(maps, memory, copy, room));
+	free(copy);
+	close(memory);
+	fclose(maps);
 }
 
 static void test_text(void **state)
@@ -144,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_alloc),
 		cmocka_unit_test(test_nothing_is_something),
+		cmocka_unit_test(test_stack_is_wiped),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_run_time_failure_is_null),
 		cmocka_unit_test(test_boot_failure_is_the_end),
