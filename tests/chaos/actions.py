@@ -22,7 +22,8 @@ class Expectation:
 	(configuration, instances).
 
 	There are several when something may make a reload fail that is not its fault, or
-	when what comes first decides.  `calm_states` is what was there before the burst."""
+	when what comes first decides.  `calm_states` is what was there before the burst; and what a
+	reload would have come to that another one followed: it may have served before that one did."""
 
 	def __init__(self, config):
 		self.calm(config, config.instances)
@@ -41,6 +42,8 @@ class Expectation:
 				self.states = set()
 			self.states |= self.kept({config.balancers})
 		else:
+			if self.moving:
+				self.calm_states = self.calm_states | self.states
 			self.states = {(config, config.instances)}
 		self.moving = True
 
