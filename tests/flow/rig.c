@@ -18,6 +18,7 @@
 #include "lib/proxy_config.h"
 
 #include "balancer/proxy/client.h"
+#include "balancer/proxy/upstream.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -64,6 +65,27 @@ int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
 	}
 	mem_free(probe);
 	return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
+}
+
+/* The balancer's socket whose worker closes in the middle of a send(): see rig_late(). */
+static struct {
+	struct peer *peer; /* NULL: there is none */
+	int fd;
+	size_t heard;
+} late;
+
+/* In front of the C library's: what comes between the balancer's last look and its send()
+ * has no other place. */
+ssize_t send(int fd, const void *bytes, size_t n, int flags)
+{
+	if (late.peer && fd == late.fd && late.heard) {
+		n = MIN(n, late.heard);
+		late.heard = 0;
+	} else if (late.peer && fd == late.fd) {
+		peer_close(late.peer);
+		late.peer = NULL;
+	}
+	return (ssize_t)syscall(SYS_sendto, fd, bytes, n, flags, NULL, 0);
 }
 
 static void ignore_event_log(int severity, const char *text)
@@ -227,6 +249,7 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 	int channel[2];
 
 	memset(r, 0, sizeof(*r));
+	late.peer = NULL;
 	r->n_fds = count_fds();
 	r->setup = *setup;
 	r->setup.workers = OR(setup->workers, 2);
@@ -391,10 +414,15 @@ void rig_settle(struct rig *r)
 
 /* ---- what scripts do ---- */
 
-static void sweep(struct rig *r, uint64_t ms)
+void rig_pause(uint64_t ms)
 {
 	now_us += ms * 1000;
 	clock_freeze(now_us);
+}
+
+static void sweep(struct rig *r, uint64_t ms)
+{
+	rig_pause(ms);
 	if (r->drained)
 		return;
 	event_active(r->proxy->sweep_event, EV_TIMEOUT, 1);
@@ -477,6 +505,17 @@ void rig_drain(struct rig *r, uint32_t level)
 
 	if (r->master >= 0)
 		(void)!msg_send(r->master, &m, -1);
+}
+
+void rig_late(struct rig *r, unsigned conn, size_t heard)
+{
+	struct list *first = list_first(&r->proxy->workers[r->conn_worker[conn]].idle);
+
+	if (r->conns[conn].fd < 0 || !first)
+		return;
+	late.peer = &r->conns[conn];
+	late.fd = list_entry(first, struct upstream, idle)->conn.fd;
+	late.heard = heard;
 }
 
 void rig_orphan(struct rig *r)

@@ -96,12 +96,17 @@ bool rig_turn(struct rig *r);
 void rig_settle(struct rig *r);
 
 void rig_tick(struct rig *r, uint64_t ms);
+void rig_pause(uint64_t ms); /* time passes and the proxy did not run: its sweep is behind */
 bool rig_connect(struct rig *r, unsigned client);
 void rig_door(struct rig *r, unsigned worker, enum rig_door door);
 void rig_roster(struct rig *r, unsigned worker, uint32_t state); /* enum worker_state */
 void rig_replace(struct rig *r, unsigned worker);                /* another process in its slot */
 void rig_coming(struct rig *r, uint32_t n);
 void rig_drain(struct rig *r, uint32_t level);                   /* enum drain_level */
+/* The worker of connection `conn`, which waits in its pool as the one to be taken next, closes
+ * it between the balancer's last look at it and its next send(); with `heard`: of that send
+ * so many bytes are taken, and it closes in front of the one after. */
+void rig_late(struct rig *r, unsigned conn, size_t heard);
 void rig_orphan(struct rig *r);
 void rig_reopen_log(struct rig *r);
 uint64_t rig_count(const struct rig *r, enum counter c);

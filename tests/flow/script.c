@@ -177,6 +177,9 @@ static void act(struct run *run, const struct step *s)
 	case ACT_RESET:
 		peer_reset(peer_of(run, s->who));
 		return;
+	case ACT_LATE:
+		rig_late(r, s->who - CONN_BASE, (size_t)s->n);
+		return;
 	case ACT_DEAF:
 	case ACT_HEAR:
 		peer_of(run, s->who)->deaf = s->act == ACT_DEAF;
@@ -188,6 +191,9 @@ static void act(struct run *run, const struct step *s)
 	case ACT_TICK:
 		rig_settle(r);
 		rig_tick(r, (uint64_t)s->n);
+		return;
+	case ACT_PAUSE:
+		rig_pause((uint64_t)s->n);
 		return;
 	case ACT_DOOR:
 		rig_door(r, s->who, (enum rig_door)s->n);

@@ -26,9 +26,11 @@ enum act {
 	ACT_NEVER,       /* this connection is not made */
 	ACT_AT,          /* connection `who` was made to worker n */
 	ACT_SHUT, ACT_CLOSE, ACT_RESET,
+	ACT_LATE,        /* connection `who` closes as it is sent to, see rig_late(); n: heard */
 	ACT_DEAF, ACT_HEAR,
 	ACT_SIP,         /* a deaf one takes n bytes all the same */
 	ACT_TICK,        /* n ms pass */
+	ACT_PAUSE,       /* n ms pass in which the balancer does not run */
 	ACT_DOOR,        /* worker `who`: enum rig_door n */
 	ACT_ROSTER,      /* worker `who`: enum worker_state n */
 	ACT_REPLACE,     /* worker `who` */
@@ -85,10 +87,12 @@ struct step {
 #define SHUT(p) { ACT_SHUT, (p), 0, NULL }
 #define CLOSE(p) { ACT_CLOSE, (p), 0, NULL }
 #define RESET(p) { ACT_RESET, (p), 0, NULL }
+#define LATE(p, heard) { ACT_LATE, (p), (heard), NULL }
 #define DEAF(p) { ACT_DEAF, (p), 0, NULL }
 #define HEAR(p) { ACT_HEAR, (p), 0, NULL }
 #define SIP(p, bytes) { ACT_SIP, (p), (bytes), NULL }
 #define TICK(ms) { ACT_TICK, 0, (ms), NULL }
+#define PAUSE(ms) { ACT_PAUSE, 0, (ms), NULL }
 #define DOOR(worker, door) { ACT_DOOR, (worker), RIG_##door, NULL }
 #define ROSTER(worker, state) { ACT_ROSTER, (worker), WORKER_##state, NULL }
 #define REPLACE(worker) { ACT_REPLACE, (worker), 0, NULL }
