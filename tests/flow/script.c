@@ -21,7 +21,7 @@
 #define WAIT_MS 2000 /* for the kernel, when both sides of a socket are ours */
 #define BLOWS_MAX 400
 #define PIECES_MAX 3 /* bytes */
-#define PATTERN_MAX (2 << 20)
+#define PATTERN_MAX (8 << 20)
 
 struct run {
 	struct rig rig;
