@@ -220,6 +220,7 @@ static void note_end(const struct offer *o, const struct orphan *w, const siginf
 		if (r->apps[i].id == s->app_id && r->apps[i].coming == 0)
 			r->apps[i].coming = 1;
 	roster_end(r);
+	tell_balancers(o); /* first: whoever reads the line may count on it */
 	log_warn("worker (pid %d) has ended, and there is no master to replace it: %s", (int)w->pid,
 		 proc_exit_text(how->si_code, how->si_status, text));
 }
@@ -246,8 +247,6 @@ static void find_orphans(struct offer *o)
 
 static void look_at_orphans(struct offer *o)
 {
-	bool news = false;
-
 	for (size_t i = 0; i < o->n_orphans; i++) {
 		struct orphan *w = &o->orphans[i];
 		siginfo_t how;
@@ -259,10 +258,7 @@ static void look_at_orphans(struct offer *o)
 		}
 		fd_close(&w->pidfd);
 		note_end(o, w, &how);
-		news = true;
 	}
-	if (news)
-		tell_balancers(o);
 }
 
 /* ---- giving it away ----------------------------------------------------- */

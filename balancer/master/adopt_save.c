@@ -107,9 +107,22 @@ static bool may_be_adopted(const struct master *m)
 	       !shutdown_begun(&m->stop);
 }
 
+/* What the warden goes by besides the state.  As early as that: a number that was closed may be
+ * another file's by now. */
+static void note(struct master *m)
+{
+	struct warden_notes *notes = m->warden.notes;
+
+	atomic_store(&notes->log_fd, log_fd());
+	notes->adopt_ms = adoption_time_ms(m->config->cfg);
+}
+
 void adoption_save(struct master *m)
 {
-	if (m->warden.notes && may_be_adopted(m))
+	if (!m->warden.notes)
+		return;
+	note(m);
+	if (may_be_adopted(m))
 		save(m);
 }
 
@@ -125,12 +138,10 @@ static uint64_t own_time_us(void)
 void adoption_turn(struct master *m)
 {
 	struct adoption *a = &m->adoption;
-	struct warden_notes *notes = m->warden.notes;
 
-	if (!notes || upgrade_on_trial(&m->upgrade))
+	if (!m->warden.notes || upgrade_on_trial(&m->upgrade))
 		return;
-	atomic_store(&notes->log_fd, log_fd());
-	notes->adopt_ms = adoption_time_ms(m->config->cfg);
+	note(m);
 	if (!may_be_adopted(m)) {
 		withdraw(m);
 		return;

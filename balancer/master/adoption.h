@@ -46,7 +46,7 @@ void adoption_fini(struct master *m);
 /* End of a turn: what has changed is written down. */
 void adoption_turn(struct master *m);
 
-/* At once: an exec is next. */
+/* At once: an exec is next, or what could not be done again. */
 void adoption_save(struct master *m);
 
 /* In a forked child: what was written down is overwritten in its memory. */

@@ -413,6 +413,8 @@ static enum err adopt(struct master *m)
 	m->booting = m->logs.booting = false;
 	look_at_kernel(m->config->cfg);
 	proc_title(MASTER_TITLE "%s", m->name);
+	/* In this order: whenever we should be killed, some warden has all of it to give. */
+	adoption_save(m);
 	warden_renew(m);
 	adoption_taken(&from);
 	log_notice("drover %s, instance %s: taken over from pid %d, which was killed: %u workers, %u "

@@ -59,8 +59,9 @@ class Estate:
 		assert magic == MAGIC and n == len(fds)
 		return numbers[:n], fds, total
 
-	def serve(self, drover, state):
-		"""Gives it away once more, with another state.  To be called when nobody else does; true: it was taken."""
+	def serve(self, drover, state, when_taken=lambda: None):
+		"""Gives it away once more, with another state.  To be called when nobody else does; true: it was taken.
+		`when_taken` is called while whoever has taken it waits for us to go."""
 		with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
 			listener.settimeout(10)
 			listener.bind(path(drover))
@@ -75,7 +76,10 @@ class Estate:
 			for i in range(0, len(rows), BATCH):
 				self._give(conn, rows[i:i + BATCH])
 			os.close(memfd)
-			return conn.recv(10) == b'T'
+			if conn.recv(10) != b'T':
+				return False
+			when_taken()
+			return True
 
 	def _give(self, conn, rows):
 		numbers = [n for n, _ in rows]

@@ -16,6 +16,7 @@ from admin import status
 from estate import Estate
 from load import Steady
 from procs import wait_until
+from wire import request_bytes
 
 # How a worker of the master before ended is known where the kernel tells it (6.15 and later).
 TOLD = tuple(map(int, re.findall(r'\d+', os.uname().release)[:2])) >= (6, 15)
@@ -173,6 +174,24 @@ def test_a_worker_that_ends(drover, steady):
 	assert drover.worker(1).pid == other.pid
 	drover.wait(lambda: [w['restarts'] for w in status(drover)['apps'][0]['workers'] if w['instance'] == 0] == [1],
 		    'one of that number, started anew once')
+
+
+def test_a_port_that_is_somebody_elses_by_now(drover):
+	"""The balancers are told that its worker has ended: no request goes there."""
+	drover.start()
+	drover.kill_master()
+	victim = drover.worker(0)
+	victim.kill()
+	drover.wait_log(rf'worker \(pid {victim.pid}\) has ended', alive=False)
+	with socket.socket() as other:
+		other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		other.bind(('127.0.0.1', int(victim.port)))
+		other.listen()
+		other.setblocking(False)
+		assert [drover.get('/instance').text for _ in range(4)] == ['1\n'] * 4
+		with pytest.raises(BlockingIOError):
+			other.accept()
+	drover.start_heir()
 
 
 def test_all_workers_end(drover):
@@ -408,12 +427,19 @@ def test_another_user_is_refused(drover):
 
 
 def test_a_socket_that_was_left_behind(drover):
-	"""Master and warden were killed: nobody listens there."""
+	"""Master and warden were killed, or a warden as soon as another master had all: nobody listens there."""
+	def leave_one():
+		with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+			dead.bind(os.path.join(drover.runtime_dir if not d.AS_ROOT else '/run', 'drover', drover.name + '.adopt'))
 	drover.start()
 	drover.stop()
-	with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
-		dead.bind(os.path.join(drover.runtime_dir if not d.AS_ROOT else '/run', 'drover', drover.name + '.adopt'))
+	leave_one()
 	drover.start()
+	workers = identity(drover)
+	leave_one()
+	drover.kill_master()
+	drover.start_heir()
+	assert identity(drover) == workers
 
 
 def killed_with_its_warden(drover):
@@ -429,12 +455,46 @@ def killed_with_its_warden(drover):
 	return left
 
 
-def start_on(drover, left, state):
+def start_on(drover, left, state, **more):
 	"""True: it has taken over."""
 	drover.launch()
-	taken = left.serve(drover, state)
+	taken = left.serve(drover, state, **more)
 	left.close()
 	return taken
+
+
+def test_one_that_dies_as_soon_as_it_has_all(drover):
+	"""The word that relieves the warden of before comes from a master that has one of its own."""
+	drover.start()
+	workers = identity(drover)
+	left = killed_with_its_warden(drover)
+	assert start_on(drover, left, left.state, when_taken=drover.kill_master)
+	wait_until(lambda: drover.log().count('workers go on for') == 2, 10, 'its warden waits for another')
+	drover.start_heir()
+	assert identity(drover) == workers
+
+
+def test_a_reload_that_has_just_come_into_force(drover):
+	"""The next generation serves, and nobody has told the one of before: it ends, and has no successors."""
+	drover.start()
+	busy = drover.connect()
+	whole = request_bytes('POST', '/echo', body=b'in two parts')
+	busy.send(whole[:-5])
+	drover.wait(lambda: sum(w['in_flight'] for w in status(drover)['apps'][0]['workers']) == 1, 'it is on its way')
+	drover.signal(SIGHUP)
+	drover.wait_log('generation 2 serves')
+	left = killed_with_its_warden(drover)
+	SERVING, DRAINING, RELOAD = 2, 3, 1
+	[first] = [r for kind, r in estate.records(left.state) if kind == 'generation' and b' number=1:1\n' in r]
+	told, untold = (b' state=1:%d\n drain=1:%d\n' % p for p in ((DRAINING, RELOAD), (SERVING, 0)))
+	forged = first.replace(told, untold)  # unless the kill came even before that was written down
+	assert untold in forged
+	assert start_on(drover, left, left.state.replace(first, forged))
+	busy.send(whole[-5:])
+	assert busy.reply().body == b'in two parts'
+	own = lambda: [p for p in procs.children(drover.pid) if p in drover.balancers()]
+	drover.wait(lambda: own() == drover.balancers() and len(own()) == 1, 'the new one serves alone')
+	assert 'has a successor' not in drover.log()
 
 
 def test_a_pid_that_is_somebody_elses(drover):
