@@ -277,8 +277,11 @@ class Drover:
 			return len(now) == instances and not now & pids
 		self.wait(replaced, lambda: f'workers were {old}, are {self.workers()}')
 
-	def kill_master(self):
-		"""As nobody can be prepared for; what it leaves belongs to the next one that starts."""
+	def kill_master(self, written=True):
+		"""As nobody can be prepared for; what it leaves belongs to the next one that starts.  `written`: it leaves something,
+		which on a busy machine may be a moment after its balancers answer."""
+		if written:
+			self.wait(lambda: any('/memfd:drover-state' in what for what in procs.descriptors(self.pid).values()), 'its state is written')
 		self.adopted = {p: procs.stat(p).start for p in self.children()}
 		self.signal(SIGKILL)
 		self.process.wait()

@@ -302,7 +302,7 @@ def test_without_a_heir_all_ends_at_once(drover, top, args):
 	drover.write_config(drover.config(**top))
 	drover.launch(args=args and [a.replace('PORT', f'127.0.0.1:{drover.port}') for a in args])
 	drover.wait_serving(2)
-	drover.kill_master()
+	drover.kill_master(written=False)
 	wait_until(lambda: not drover.left(), 10, lambda: f'all end: {drover.left()}')
 	assert 'go on for' not in drover.log()
 	drover.check_ended()
@@ -313,7 +313,7 @@ def test_not_while_it_stops(drover):
 	drover.start(drover.config(shutdown={'lame_duck': '20s'}))
 	drover.signal(SIGTERM)
 	drover.wait_log('stopping in')
-	drover.kill_master()
+	drover.kill_master(written=False)
 	wait_until(lambda: not drover.left(), 15, lambda: f'all end: {drover.left()}')
 	drover.check_ended()
 
