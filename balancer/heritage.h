@@ -13,7 +13,7 @@
 /* Which form the records have that balancers send each other when connections go from one
  * generation to the next (proxy/handover_record.h).  The master makes no channel between two
  * that were built with different ones. */
-#define HANDOVER_FORM 1
+#define HANDOVER_FORM 2
 
 struct proxy_heritage {
 	const struct config *config;     /* finished, never changed */

@@ -79,8 +79,8 @@ static void describe(const struct client *c, struct handover_record *h, struct p
 		return;
 	const struct upstream *up = r->upstream;
 	h->kind = HANDOVER_TUNNEL;
-	h->flags |= (r->client_ended ? HANDOVER_CLIENT_ENDED : 0) |
-		    (r->worker_ended ? HANDOVER_WORKER_ENDED : 0) |
+	/* That the client's FIN was passed on follows from the others: tunnel_settle() finds it anew. */
+	h->flags |= (r->worker_ended ? HANDOVER_WORKER_ENDED : 0) |
 		    (up->conn.broken ? HANDOVER_WORKER_DEAF : 0);
 	h->slot = up->slot;
 	h->epoch = up->epoch;

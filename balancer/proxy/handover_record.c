@@ -44,7 +44,7 @@ static bool client_ok(const struct handover_record *r)
 		if (n[i])
 			return false;
 	if (r->slot || r->epoch || r->started_us || r->bytes_out || r->minor ||
-	    (r->flags & (HANDOVER_CLIENT_ENDED | HANDOVER_WORKER_ENDED | HANDOVER_WORKER_DEAF)))
+	    (r->flags & (HANDOVER_WORKER_ENDED | HANDOVER_WORKER_DEAF)))
 		return false;
 	switch (r->state) {
 	case CLIENT_IDLE:

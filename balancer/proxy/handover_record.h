@@ -40,10 +40,9 @@ enum handover_flag {
 	HANDOVER_SERVED = 1 << 0, /* the fields of struct client and struct request of that name */
 	HANDOVER_EOF = 1 << 1,
 	HANDOVER_LINGER = 1 << 2,
-	HANDOVER_CLIENT_ENDED = 1 << 3,
-	HANDOVER_WORKER_ENDED = 1 << 4,
-	HANDOVER_WORKER_DEAF = 1 << 5, /* the connection to the worker is broken for writing */
-	HANDOVER_FLAG_MAX = 1 << 6
+	HANDOVER_WORKER_ENDED = 1 << 3,
+	HANDOVER_WORKER_DEAF = 1 << 4, /* the connection to the worker is broken for writing */
+	HANDOVER_FLAG_MAX = 1 << 5
 };
 
 /* All of it is checked by who takes it.  Other fields, or another meaning: raise HANDOVER_FORM. */

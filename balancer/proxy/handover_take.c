@@ -121,7 +121,6 @@ static enum err build_tunnel(struct taker *t, struct client *c)
 	r->minor = (uint8_t)h->minor;
 	r->started_us = h->started_us;
 	r->bytes_out = h->bytes_out;
-	r->client_ended = h->flags & HANDOVER_CLIENT_ENDED;
 	r->worker_ended = h->flags & HANDOVER_WORKER_ENDED;
 	up->broken = h->flags & HANDOVER_WORKER_DEAF;
 	c->conn.want_read = !c->eof && !up->broken && !h->pieces[PIECE_TO_WORKER];

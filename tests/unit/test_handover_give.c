@@ -237,6 +237,128 @@ static void test_ack_waits(void **state)
 	close_ends(&e);
 }
 
+/* Nor for longer than the master would wait: a taker that says nothing keeps no worker. */
+static void test_ack_does_not_wait_long(void **state)
+{
+	struct side from;
+	struct ends e = make_ends();
+	struct handover_record r = tunnel_record(1);
+	struct msg m = { .type = MSG_ROSTER }, said;
+	int fd;
+
+	(void)state;
+	begin();
+	giver_start(&from, &r, &e);
+	int end = give(&from);
+	while (msg_recv(from.master, MSG_UP, &said, &fd) == ERR_OK)
+		;
+	set_worker(WORKER_STOPPING);
+	assert_int_equal(msg_send(from.master, &m, -1), ERR_OK);
+	turn(&from);
+	assert_int_equal(msg_recv(from.master, MSG_UP, &said, &fd), ERR_AGAIN);
+	clock_freeze(T0 + 1000000);
+	turn(&from);
+	assert_int_equal(msg_recv(from.master, MSG_UP, &said, &fd), ERR_OK);
+	assert_int_equal(said.type, MSG_ACK);
+	side_stop(&from);
+	close(end);
+	close_ends(&e);
+}
+
+static int count_records(int end)
+{
+	static char buf[HANDOVER_PACKET_BYTES];
+	struct handover_record r;
+	int fds[HANDOVER_FDS_MAX], n = 0;
+	unsigned n_fds;
+	size_t bytes;
+
+	while (handover_receive(end, &r, fds, &n_fds, buf, &bytes) == ERR_OK) {
+		for (unsigned i = 0; i < n_fds; i++)
+			close(fds[i]);
+		n++;
+	}
+	return n;
+}
+
+/* A taker that reads and does not answer: few wait for it, the others are served here. */
+static void test_few_are_under_way(void **state)
+{
+	enum { ALL = 80, MOST = 64 };
+	struct side from;
+	struct ends e[ALL];
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+
+	(void)state;
+	begin();
+	int channel = taker_start(&from);
+	for (uint64_t i = 0; i < ALL; i++) {
+		struct handover_record r = idle_record(i + 1);
+		e[i] = make_ends();
+		fd_close(&e[i].worker_fd);
+		send_record(channel, &r, &e[i], "");
+		turn(&from);
+		assert_int_equal(verdict(channel, i + 1, &answer), ERR_OK);
+	}
+	close(channel);
+	turn(&from);
+	int end = give(&from), n = count_records(end);
+	for (int i = 0; i < 4; i++) {
+		turn(&from);
+		n += count_records(end);
+	}
+	assert_int_equal(n, MOST);
+	struct handover_verdict v = { .number = 1, .answer = HANDOVER_TAKEN };
+	assert_int_equal(handover_send_verdict(end, &v), ERR_OK);
+	turn(&from);
+	assert_int_equal(count_records(end), 1); /* in its place */
+	side_stop(&from);
+	close(end);
+	for (int i = 0; i < ALL; i++)
+		close_ends(&e[i]);
+}
+
+static void expect_end(int end)
+{
+	struct handover_record r;
+	static char buf[HANDOVER_PACKET_BYTES];
+	int fds[HANDOVER_FDS_MAX];
+	unsigned n_fds;
+	size_t bytes;
+
+	assert_int_equal(handover_receive(end, &r, fds, &n_fds, buf, &bytes), ERR_CLOSED);
+}
+
+/* Another taker comes: the one of before is told that nothing more will, and can end. */
+static void test_the_newest_taker(void **state)
+{
+	struct side from;
+	struct ends e = make_ends();
+	struct handover_record r = tunnel_record(1);
+	struct handover_verdict v = { .number = 1, .answer = HANDOVER_REFUSED };
+	int pair[2];
+
+	(void)state;
+	begin();
+	giver_start(&from, &r, &e);
+	int first = give(&from);
+	assert_int_equal(count_records(first), 1);
+	assert_int_equal(msg_pair(pair), ERR_OK);
+	handover_give_over(from.proxy, pair[0]);
+	expect_end(first);
+	assert_int_equal(handover_send_verdict(first, &v), ERR_OK); /* and is still heard */
+	turn(&from);
+	clock_freeze(T0 + 1000000);
+	turn(&from);
+	assert_int_equal(count_records(pair[1]), 1);
+	handover_stop(from.proxy);
+	expect_end(pair[1]);
+	side_stop(&from);
+	close(first);
+	close(pair[1]);
+	close_ends(&e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +369,9 @@ int main(void)
 		cmocka_unit_test(test_verdicts_without_sense),
 		cmocka_unit_test(test_refused_is_kept),
 		cmocka_unit_test(test_ack_waits),
+		cmocka_unit_test(test_ack_does_not_wait_long),
+		cmocka_unit_test(test_few_are_under_way),
+		cmocka_unit_test(test_the_newest_taker),
 	};
 
 	log_to_fd(-1);

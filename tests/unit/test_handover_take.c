@@ -4,6 +4,8 @@
 
 #include "lib/send_raw.h"
 
+#include <sys/resource.h>
+
 /* ---- taking ------------------------------------------------------------- */
 
 static void test_idle_is_taken(void **state)
@@ -191,6 +193,202 @@ static void test_fin_behind_bytes(void **state)
 	close_ends(&e);
 }
 
+/* A worker that takes no more, and has ended: what it had said is all that is left to do. */
+static void test_deaf_worker(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = tunnel_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	r.flags |= HANDOVER_WORKER_DEAF | HANDOVER_WORKER_ENDED;
+	r.pieces[PIECE_TO_CLIENT] = 3;
+	send_record(channel, &r, &e, "foo");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	expect(e.client, "foo");
+	expect(e.client, "");
+	assert_int_equal(s.proxy->n_clients, 0);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+/* The last answer is on its way, and the connection ends behind it: at once, or, where bytes may
+ * still be coming that nobody reads, when the client has had time to read the answer. */
+static void test_last_answer(void **state)
+{
+	(void)state;
+	for (int lingers = 0; lingers < 2; lingers++) {
+		struct side s;
+		struct ends e = make_ends();
+		enum handover_answer answer = HANDOVER_ANSWER_MAX;
+		struct handover_record r = idle_record(1);
+		begin();
+		int channel = taker_start(&s);
+		fd_close(&e.worker_fd);
+		r.state = CLIENT_CLOSING;
+		r.flags |= lingers ? HANDOVER_LINGER : 0;
+		r.pieces[PIECE_TO_CLIENT] = 3;
+		send_record(channel, &r, &e, "foo");
+		turn(&s);
+		assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+		assert_int_equal(answer, HANDOVER_TAKEN);
+		expect(e.client, "foo");
+		expect(e.client, "");
+		assert_int_equal(s.proxy->n_clients, lingers);
+		fd_close(&e.client);
+		turn(&s);
+		assert_int_equal(s.proxy->n_clients, 0);
+		side_stop(&s);
+		close(channel);
+		close_ends(&e);
+	}
+}
+
+/* What is left of a wait is as long as ours at the most, whatever the giver says. */
+static void test_longest_wait(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = idle_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	fd_close(&e.worker_fd);
+	r.due_us = UINT64_MAX;
+	send_record(channel, &r, &e, "");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	clock_freeze(T0 + config.timeout_idle_ms * 1000);
+	deadline_sweep(&s.proxy->inherited[INHERITED_IDLE], s.proxy);
+	expect(e.client, "");
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+/* Our roster is older than the giver's: the slot is none yet. */
+static void test_unknown_slot(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = tunnel_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	r.slot = SLOT + 100;
+	send_record(channel, &r, &e, "");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	assert_true(s.proxy->n_workers > r.slot);
+	assert_int_equal(tally_tunnels(tally, r.slot), 1);
+	say(e.client, "hello");
+	turn(&s);
+	expect(e.worker, "hello");
+	side_stop(&s);
+	assert_int_equal(tally_tunnels(tally, r.slot), 0);
+	close(channel);
+	close_ends(&e);
+}
+
+/* ---- whose it is -------------------------------------------------------- */
+
+/* The giver has died, its record is here: nobody else has the connection any more. */
+static void test_giver_is_dead(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	struct handover_record r = tunnel_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	send_record(channel, &r, &e, "");
+	close(channel);
+	turn(&s);
+	say(e.client, "hello");
+	turn(&s);
+	expect(e.worker, "hello");
+	side_stop(&s);
+	close_ends(&e);
+}
+
+/* A giver that does not read: a connection of whose verdict it does not learn stays its own, and is not touched. */
+static void test_verdict_does_not_leave(void **state)
+{
+	enum { ENOUGH = 64 };
+	struct side s;
+	struct ends e[ENOUGH];
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	int pair[2];
+	uint64_t n = 0, told = 0;
+
+	(void)state;
+	begin();
+	side_start(&s);
+	assert_int_equal(msg_pair(pair), ERR_OK);
+	assert_int_equal(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &(int){ 1 }, sizeof(int)), 0);
+	handover_take_over(s.proxy, pair[1]);
+	while (n < ENOUGH && !list_empty(&s.proxy->takers)) {
+		struct handover_record r = idle_record(n + 1);
+		e[n] = make_ends();
+		fd_close(&e[n].worker_fd);
+		send_record(pair[0], &r, &e[n], "");
+		turn(&s);
+		n++;
+	}
+	assert_in_range(n, 2, ENOUGH - 1);
+	while (verdict(pair[0], told + 1, &answer) == ERR_OK)
+		told++;
+	assert_int_equal(told, n - 1);
+	assert_int_equal(s.proxy->n_clients, told);
+	side_stop(&s);
+	close(pair[0]);
+	for (uint64_t i = 0; i < n; i++)
+		close_ends(&e[i]);
+}
+
+/* One of its two descriptors has found no room here: the giver keeps the connection. */
+static void test_no_room_for_a_descriptor(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = tunnel_record(1);
+	struct rlimit before, less;
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s), kept = fcntl(e.client_fd, F_DUPFD_CLOEXEC, 3);
+	send_record(channel, &r, &e, "");
+	int open_now = count_fds(), lowest = fcntl(kept, F_DUPFD_CLOEXEC, 0);
+	close(lowest);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	less = (struct rlimit){ (rlim_t)lowest + 1, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+	turn(&s);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_REFUSED);
+	assert_int_equal(s.proxy->n_clients, 0);
+	assert_int_equal(count_fds(), open_now);
+	expect_open(e.client);
+	close(kept);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
 /* ---- what nobody sends who means well ----------------------------------- */
 
 struct hostile {
@@ -321,6 +519,29 @@ static void test_hostile_sizes(void **state)
 	}
 }
 
+/* The rest of a record that is longer, or shorter, than the record has said. */
+static void test_hostile_rest(void **state)
+{
+	static const int rows[] = { -1, 1, HANDOVER_PACKET_BYTES - 10 };
+	static char packet[sizeof(struct handover_record) + HANDOVER_PACKET_BYTES];
+	struct side s;
+
+	(void)state;
+	begin();
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int before = count_fds();
+		struct ends e = make_ends();
+		int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
+		struct handover_record r = tunnel_record(1);
+		r.pieces[PIECE_TO_CLIENT] = HANDOVER_PACKET_BYTES + 10;
+		memcpy(packet, &r, sizeof(r));
+		send_any(channel, packet, sizeof(packet), fds, 2);
+		send_any(channel, packet, (size_t)(10 + rows[i]), NULL, 0);
+		close_ends(&e);
+		check_refused(&s, channel, "rest", before);
+	}
+}
+
 static void test_hostile_descriptors(void **state)
 {
 	struct side s;
@@ -374,10 +595,22 @@ static void test_hostile_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_idle_is_taken),       cmocka_unit_test(test_tunnel_is_taken),
-		cmocka_unit_test(test_many_bytes),          cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_late_tunnel),         cmocka_unit_test(test_fin_behind_bytes),
-		cmocka_unit_test(test_hostile_records),     cmocka_unit_test(test_hostile_sizes),
+		cmocka_unit_test(test_idle_is_taken),
+		cmocka_unit_test(test_tunnel_is_taken),
+		cmocka_unit_test(test_many_bytes),
+		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_late_tunnel),
+		cmocka_unit_test(test_fin_behind_bytes),
+		cmocka_unit_test(test_deaf_worker),
+		cmocka_unit_test(test_last_answer),
+		cmocka_unit_test(test_longest_wait),
+		cmocka_unit_test(test_unknown_slot),
+		cmocka_unit_test(test_giver_is_dead),
+		cmocka_unit_test(test_verdict_does_not_leave),
+		cmocka_unit_test(test_no_room_for_a_descriptor),
+		cmocka_unit_test(test_hostile_records),
+		cmocka_unit_test(test_hostile_sizes),
+		cmocka_unit_test(test_hostile_rest),
 		cmocka_unit_test(test_hostile_descriptors),
 	};
 
