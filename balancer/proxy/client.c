@@ -15,6 +15,7 @@
 
 #include "balancer/proxy/access_log.h"
 #include "balancer/proxy/admit.h"
+#include "balancer/proxy/batch.h"
 #include "balancer/proxy/handover.h"
 #include "balancer/proxy/reply.h"
 #include "balancer/proxy/request.h"
@@ -151,7 +152,7 @@ static void end_when_written(struct client *c)
 		return;
 	}
 	set_state(c, CLIENT_LINGER);
-	conn_end_writing(&c->conn);
+	conn_end_writing(&c->conn, &c->proxy->blocks);
 	client_read_on(c);
 	deadline_start(&c->deadline, &c->proxy->linger_wait);
 }
@@ -450,10 +451,12 @@ static void on_writable(struct client *c)
 	enum err e = conn_flush(&c->conn, &c->proxy->blocks, &sent);
 	tally_add(c->proxy->row, COUNTER_bytes_out, sent);
 	if (e != ERR_OK) {
-		if (c->request)
+		if (c->request) {
 			request_on_client_gone(c->request);
-		else
+		} else { /* its answer was complete, and is not with it */
+			tally_inc(c->proxy->row, COUNTER_client_aborts);
 			client_abort(c, false);
+		}
 		return;
 	}
 	if (c->conn.out.bytes) {
@@ -479,6 +482,8 @@ static void on_client_event(evutil_socket_t fd, short what, void *arg)
 	if (c->state != CLIENT_DEAD && (what & EV_WRITE))
 		on_writable(c);
 	if (c->state == CLIENT_DEAD || !(what & CONN_EVENT_READ))
+		return;
+	if (c->state == CLIENT_IDLE && batch_defer(&c->conn, what & CONN_EVENT_READ))
 		return;
 	for (unsigned n = 1; on_readable(c) && conn_reads_on(&c->conn, what, n, is_content(c)); n++)
 		;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "balancer/proxy/batch.h"
 #include "common/fd.h"
 
 #define IOV_BATCH 16
@@ -72,7 +73,13 @@ void conn_read_off(struct conn *c)
 enum err conn_read(struct conn *c, char *buf, size_t room, size_t *ret_n)
 {
 	for (;;) {
-		ssize_t n = recv(c->fd, buf, room, 0);
+		ssize_t n;
+		if (!batch_take(c, &n)) {
+			n = recv(c->fd, buf, room, 0);
+		} else if (n < 0) {
+			errno = (int)-n;
+			n = -1;
+		}
 		c->filled = n == (ssize_t)room;
 		if (n > 0) {
 			*ret_n = (size_t)n;
@@ -156,6 +163,8 @@ enum err conn_write(struct conn *c, struct block_pool *pool, struct iovec *iov, 
 	size_t sent = 0, total = 0;
 	if (ret_sent)
 		*ret_sent = 0;
+	if (UNLIKELY(c->sender))
+		batch_flush(pool);
 	if (c->broken)
 		return ERR_CLOSED;
 	for (int i = 0; i < n_iov; i++)
@@ -175,12 +184,46 @@ enum err conn_write(struct conn *c, struct block_pool *pool, struct iovec *iov, 
 	return conn_rearm(c, c->want_read, true);
 }
 
+enum err conn_write_soon(struct conn *c, struct block_pool *pool, struct iovec *iov, int n_iov,
+			 size_t *ret_sent)
+{
+	size_t total = 0;
+	for (int i = 0; i < n_iov; i++)
+		total += iov[i].iov_len;
+	/* What leaves with the FIN is sent with the close() that follows at once. */
+	if (c->broken || c->last || c->out.bytes || total > BATCH_SEND_BYTES)
+		return conn_write(c, pool, iov, n_iov, ret_sent);
+	if (!batch_send(c, iov, n_iov, total)) {
+		batch_flush(pool); /* full, or it has something there already */
+		if (c->broken || c->out.bytes || !batch_send(c, iov, n_iov, total))
+			return conn_write(c, pool, iov, n_iov, ret_sent);
+	}
+	if (ret_sent)
+		*ret_sent = total;
+	return ERR_OK;
+}
+
+void conn_unsent(struct conn *c, struct block_pool *pool, struct slice rest, bool nothing)
+{
+	struct iovec iov = { (void *)(uintptr_t)rest.p, rest.n };
+	c->unsent = nothing;
+	/* If it is an error, the next attempt to send meets it, too. */
+	if (keep_rest(c, pool, &iov, 1, 0) == ERR_OK && conn_rearm(c, c->want_read, true) == ERR_OK)
+		return;
+	c->broken = c->starved = true;
+	event_active(&c->event, EV_WRITE, 0);
+}
+
 enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent)
 {
 	struct iovec iov[IOV_BATCH];
 	size_t total = 0;
 	if (ret_sent)
 		*ret_sent = 0;
+	if (UNLIKELY(c->starved)) {
+		chain_clear(&c->out, pool);
+		return ERR_NOMEM;
+	}
 	while (c->out.bytes) {
 		size_t sent = 0;
 		int n = chain_iov(&c->out, iov, IOV_BATCH);
@@ -200,8 +243,9 @@ enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent)
 	return conn_rearm(c, c->want_read, false);
 }
 
-void conn_detach(struct conn *c)
+void conn_detach(struct conn *c, struct block_pool *pool)
 {
+	batch_leave(c, pool);
 	if (c->armed_read || c->armed_write)
 		event_del(&c->event);
 	c->armed_read = c->armed_write = false;
@@ -218,8 +262,10 @@ enum err conn_preload(struct conn *c, struct block_pool *pool, struct slice s)
 	return s.n ? keep_rest(c, pool, &iov, 1, 0) : ERR_OK;
 }
 
-void conn_end_writing(struct conn *c)
+void conn_end_writing(struct conn *c, struct block_pool *pool)
 {
+	if (c->sender)
+		batch_flush(pool);
 	if (c->fd >= 0)
 		shutdown(c->fd, SHUT_WR);
 }
@@ -228,7 +274,7 @@ void conn_close(struct conn *c, struct block_pool *pool, bool reset)
 {
 	if (c->fd < 0)
 		return;
-	conn_detach(c);
+	conn_detach(c, pool);
 	if (reset) {
 		struct linger now = { .l_onoff = 1, .l_linger = 0 };
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));

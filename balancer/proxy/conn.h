@@ -31,6 +31,9 @@ struct conn {
 	bool broken;        /* a write failed: the peer is gone for writing */
 	bool last;          /* the owner ends it after the next write: what it sends may leave with the FIN */
 	bool filled;        /* the last read took all it had room for: there may be more */
+	bool unsent;        /* nothing of what conn_write_soon() took has left */
+	bool starved;       /* it could not be kept either: out of memory */
+	uint8_t reader, sender; /* of batch.c: its place among those that are left, from 1; 0: none */
 };
 
 #define CONN_EVENT_READ (EV_READ | EV_CLOSED)
@@ -63,19 +66,28 @@ MUST_CHECK enum err conn_read(struct conn *c, char *buf, size_t room, size_t *re
 MUST_CHECK enum err conn_write(struct conn *c, struct block_pool *pool, struct iovec *iov, int n_iov,
 			       size_t *ret_sent);
 
+/* The same, but a short message may leave only at the end of the turn, together with others'
+ * (batch.h): *ret_sent counts it as sent.  What the kernel does not take then is in `out`, and
+ * the owner hears that the socket is writable. */
+MUST_CHECK enum err conn_write_soon(struct conn *c, struct block_pool *pool, struct iovec *iov,
+				    int n_iov, size_t *ret_sent);
+
+/* For batch.c: the kernel has not taken `rest` of it; `nothing`: not a byte. */
+void conn_unsent(struct conn *c, struct block_pool *pool, struct slice rest, bool nothing);
+
 /* Sends what `out` holds; call when the event says writable.  The same errors. */
 MUST_CHECK enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent);
 
 /* Off the loop with all that it holds, and on it again as it was: an edge that came
  * meanwhile is told then.  For a socket that goes to another process, or comes from one. */
-void conn_detach(struct conn *c);
+void conn_detach(struct conn *c, struct block_pool *pool);
 MUST_CHECK enum err conn_attach(struct conn *c); /* ERR_NOMEM */
 
 /* Adds bytes that are to go out before any other, while detached.  ERR_NOMEM. */
 MUST_CHECK enum err conn_preload(struct conn *c, struct block_pool *pool, struct slice s);
 
 /* Half-close: our FIN after all that was written. */
-void conn_end_writing(struct conn *c);
+void conn_end_writing(struct conn *c, struct block_pool *pool);
 
 /* Ends it: event off, descriptor closed, `out` freed.  `reset` sends RST
  * instead of FIN.  Harmless when already closed. */

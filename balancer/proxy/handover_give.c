@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "balancer/proxy/batch.h"
 #include "balancer/proxy/handover_record.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
@@ -122,7 +123,7 @@ static char *gather(const struct pieces *p, struct handover_record *h, size_t *r
 static bool may_go(const struct client *c)
 {
 	switch ((enum client_state)c->state) {
-	case CLIENT_IDLE: return !c->input && !c->eof;
+	case CLIENT_IDLE: return !c->input && !c->eof && !c->conn.out.bytes;
 	case CLIENT_HEAD: return !c->eof && block_used(c->input) > 0;
 	case CLIENT_REQUEST:
 		return c->request ? c->request->state == REQ_TUNNEL && !c->input
@@ -134,9 +135,9 @@ static bool may_go(const struct client *c)
 
 static void detach(struct giver *g, struct client *c)
 {
-	conn_detach(&c->conn);
+	conn_detach(&c->conn, &c->proxy->blocks);
 	if (c->request)
-		conn_detach(&c->request->upstream->conn);
+		conn_detach(&c->request->upstream->conn, &c->proxy->blocks);
 	list_remove(&c->resume);
 	list_remove(&c->deadline.link);
 	list_remove(&c->link);
@@ -231,6 +232,7 @@ void handover_walk(struct proxy *p)
 {
 	if (p->drain != DRAIN_RELOAD || !has_room(p->giver))
 		return;
+	batch_flush(&p->blocks);
 	list_each_safe (it, &p->clients) {
 		struct client *c = list_entry(it, struct client, link);
 		if (may_go(c))
@@ -243,7 +245,10 @@ void handover_walk(struct proxy *p)
 void handover_client(struct client *c)
 {
 	struct proxy *p = c->proxy;
-	if (p->drain == DRAIN_RELOAD && has_room(p->giver) && may_go(c))
+	if (p->drain != DRAIN_RELOAD || !has_room(p->giver))
+		return;
+	batch_flush(&p->blocks); /* its last answer may be there */
+	if (may_go(c))
 		(void)send_record(p->giver, c);
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "balancer/proxy/access_log.h"
+#include "balancer/proxy/batch.h"
 #include "balancer/proxy/client.h"
 #include "balancer/proxy/gather.h"
 #include "balancer/proxy/handover.h"
@@ -206,6 +207,7 @@ bool proxy_turn(struct proxy *p, int flags)
 	p->turn_events = 0;
 	if (event_base_loop(p->base, EVLOOP_ONCE | flags) < 0)
 		die(EXIT_FAILED, "the event loop failed");
+	batch_read(&p->scratch, &p->blocks);
 	/* A request that pacing lets go may end at once, with the next one behind it. */
 	do {
 		resume_clients(p);
@@ -213,6 +215,7 @@ bool proxy_turn(struct proxy *p, int flags)
 		if (UNLIKELY(p->starved))
 			queue_pump(p);
 	} while (!list_empty(&p->resumable));
+	batch_flush(&p->blocks);
 	empty_graves(p);
 	return !finished(p);
 }
@@ -238,8 +241,9 @@ void proxy_stop(struct proxy *p)
 int proxy_run(const struct proxy_heritage *h)
 {
 	struct proxy *p = proxy_new(h);
-	/* A system call that is out of reach after proxy_start(). */
+	/* System calls that are out of reach after proxy_start(). */
 	gather_start(&p->gather, h->schedstat_fd);
+	batch_start(SCRATCH_BYTES);
 	proxy_start(p);
 	while (proxy_turn(p, 0))
 		if (p->turn_open &&
@@ -248,5 +252,6 @@ int proxy_run(const struct proxy_heritage *h)
 	gather_stop(&p->gather);
 	int status = p->forced ? EXIT_FAILED : EXIT_DRAINED;
 	proxy_stop(p);
+	batch_stop();
 	return status;
 }

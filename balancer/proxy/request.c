@@ -274,7 +274,10 @@ static bool send_head(struct request *r, struct upstream *up)
 	struct iovec iov = { r->head->bytes + r->head->start, block_used(r->head) };
 	size_t sent = 0;
 	upstream_assign(up, r);
-	enum err e = conn_write(&up->conn, &p->blocks, &iov, 1, &sent);
+	/* With others', if that is all there is to send, and the connection is known to stand. */
+	bool soon = up->reused && stream_ended(&r->to_worker);
+	enum err e = soon ? conn_write_soon(&up->conn, &p->blocks, &iov, 1, &sent)
+			  : conn_write(&up->conn, &p->blocks, &iov, 1, &sent);
 	if (e == ERR_NOMEM) { /* part of it may be out */
 		request_answer_self(r, OUTCOME_NO_RESOURCES, HTTP_RULE_NONE);
 		return true;

@@ -201,7 +201,9 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 	r->client->conn.last = piece.ended && !r->keep_alive;
 	if (n_iov) {
 		size_t sent = 0;
-		enum err e = conn_write(&r->client->conn, &x->blocks, iov, n_iov, &sent);
+		enum err e = piece.ended
+				     ? conn_write_soon(&r->client->conn, &x->blocks, iov, n_iov, &sent)
+				     : conn_write(&r->client->conn, &x->blocks, iov, n_iov, &sent);
 		tally_add(x->row, COUNTER_bytes_out, sent);
 		if (e != ERR_OK) {
 			request_on_client_gone(r);

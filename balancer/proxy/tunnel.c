@@ -72,14 +72,14 @@ void tunnel_settle(struct request *r)
 	struct upstream *up = r->upstream;
 	if ((c->eof || up->conn.broken) && !r->client_ended && !up->conn.out.bytes) {
 		r->client_ended = true;
-		conn_end_writing(&up->conn);
+		conn_end_writing(&up->conn, &r->proxy->blocks);
 	}
 	if (r->worker_ended && !c->conn.out.bytes) {
 		if (r->client_ended) {
 			request_finish_tunnel(r);
 			return;
 		}
-		conn_end_writing(&c->conn);
+		conn_end_writing(&c->conn, &r->proxy->blocks);
 	}
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "balancer/proxy/batch.h"
 #include "balancer/proxy/pacing.h"
 #include "balancer/proxy/request.h"
 #include "common/clock.h"
@@ -290,9 +291,14 @@ static void on_upstream_event(evutil_socket_t fd, short what, void *arg)
 	struct upstream *up = arg;
 	(void)fd;
 	loop_turn_begin(up->proxy);
+	if (UNLIKELY(up->conn.unsent)) /* counted when it was left for the end of the turn */
+		up->sent_any = up->conn.unsent = false;
 	if (!up->dead && (what & EV_WRITE))
 		on_writable(up);
 	if (up->dead || !(what & CONN_EVENT_READ))
+		return;
+	if (up->request && up->request->state == REQ_SEND &&
+	    batch_defer(&up->conn, what & CONN_EVENT_READ))
 		return;
 	/* A pooled one waits for nothing. */
 	for (unsigned n = 1; on_readable(up) && conn_reads_on(&up->conn, what, n, !up->request); n++)

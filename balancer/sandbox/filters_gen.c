@@ -99,6 +99,7 @@ static const struct row rows[] = {
 	CALL(B | M, "recvmsg"),
 	CALL(B | M | F, "read"),
 	CALL(B, "pread64"), /* schedstat, in gather.c */
+	CALL(B, "io_uring_enter"), /* of a ring that is restricted to send and receive: ring.c */
 	CALL(ALL, "write"),
 	CALL(B | M, "writev"), /* also assert() and abort() */
 	CALL(M, "readv"), /* bufferevents, which ask first how much there is */

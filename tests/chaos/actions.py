@@ -255,6 +255,7 @@ def kill_warden(run):
 	pid = one_of(run.d.wardens(), 0)
 	if pid:
 		run.kill(pid, SIGKILL)
+		procs.wait_until(lambda: not procs.alive(pid), 5, 'the warden dies')  # it is not taken for one that stands by
 	return pid
 
 

@@ -17,6 +17,7 @@
 #include "lib/process.h"
 #include "lib/proxy_config.h"
 
+#include "balancer/proxy/batch.h"
 #include "balancer/proxy/client.h"
 #include "balancer/proxy/upstream.h"
 #include "common/clock.h"
@@ -137,6 +138,7 @@ void rig_boot(void)
 	event_set_mem_functions(mem_alloc, event_realloc, mem_free);
 	event_set_log_callback(ignore_event_log);
 	log_to_fd(-1);
+	batch_start(SCRATCH_BYTES);
 	if (roster_create(&fd, &roster) || tally_create(&fd, &tally))
 		abort();
 	for (int kind = 0; kind < 2; kind++) {
