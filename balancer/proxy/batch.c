@@ -11,17 +11,17 @@ static struct {
 	struct conn *readers[RING_OPS]; /* NULL: has left */
 	short what[RING_OPS];
 	unsigned n_readers;
-	char *buffers;                  /* RING_OPS * buffer_bytes */
+	char *buffers; /* RING_OPS * buffer_bytes */
 	size_t buffer_bytes;
-	struct conn *reading;           /* whose bytes are to be told next; NULL: nobody's */
+	struct conn *reading; /* whose bytes are to be told next; NULL: nobody's */
 	int32_t read_result;
-	bool running;                   /* batch_read() is */
+	bool running; /* batch_read() is */
 
 	/* left to be sent */
 	struct conn *senders[RING_OPS];
 	struct ring_op sends[RING_OPS];
 	unsigned n_sends;
-	char *bytes;                    /* RING_OPS * BATCH_SEND_BYTES */
+	char *bytes; /* RING_OPS * BATCH_SEND_BYTES */
 } batch;
 
 void batch_start(size_t scratch_bytes)
@@ -120,8 +120,8 @@ bool batch_send(struct conn *c, const struct iovec *iov, int n_iov, size_t total
 		memcpy(p, iov[i].iov_base, iov[i].iov_len);
 		p += iov[i].iov_len;
 	}
-	batch.sends[batch.n_sends] = (struct ring_op){ .fd = c->fd, .send = true, .bytes = bytes,
-						       .n = (uint32_t)total };
+	batch.sends[batch.n_sends] =
+		(struct ring_op){ .fd = c->fd, .send = true, .bytes = bytes, .n = (uint32_t)total };
 	batch.senders[batch.n_sends] = c;
 	c->sender = (uint8_t)++batch.n_sends;
 	return true;

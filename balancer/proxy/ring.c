@@ -75,7 +75,8 @@ static unsigned take_results(struct ring_op *ops)
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
 
-	io_uring_for_each_cqe(&ring, head, cqe) {
+	io_uring_for_each_cqe(&ring, head, cqe)
+	{
 		ops[cqe->user_data].result = cqe->res;
 		n++;
 	}

@@ -20,7 +20,7 @@
 
 struct ring_op {
 	int fd;
-	bool send;      /* else receive */
+	bool send; /* else receive */
 	char *bytes;
 	uint32_t n;     /* to send, or room */
 	int32_t result; /* bytes; 0: end of file; -errno, -EAGAIN among them */

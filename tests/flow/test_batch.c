@@ -1,0 +1,89 @@
+/* Several connections in one turn: what is read and sent together. */
+#include "flow/script.h"
+
+#define ROUND(c, s, what) \
+	SEND(c, GET("/" what)), EXPECT(s, "GET /" what " "), SEND(s, OK(2) what), EXPECT(c, "\r\n\r\n" what)
+
+/* Four clients that have had an answer, and a pooled connection to each of two workers. */
+#define FOUR \
+	CONNECT(C0), CONNECT(C1), CONNECT(C2), CONNECT(C3), \
+	ROUND(C0, S0, "w0"), ROUND(C1, S1, "w1"), ROUND(C2, S0, "w2"), ROUND(C3, S1, "w3")
+
+/* No turn passes between what is sent. */
+static const struct step together[] = {
+	FOUR,
+	SEND(C0, GET("/a0")), SEND(C1, GET("/a1")), SEND(C2, GET("/a2")), SEND(C3, GET("/a3")),
+	EXPECT(S0, "GET /a0 "), EXPECT(S1, "GET /a1 "), EXPECT(S2, "GET /a2 "), EXPECT(S3, "GET /a3 "),
+	COUNT(requests_in_flight, 4),
+	SEND(S0, OK(2) "a0"), SEND(S1, OK(2) "a1"), SEND(S2, OK(2) "a2"), SEND(S3, OK(2) "a3"),
+	EXPECT(C0, "\r\n\r\na0"), EXPECT(C1, "\r\n\r\na1"), EXPECT(C2, "\r\n\r\na2"), EXPECT(C3, "\r\n\r\na3"),
+	SILENCE(C0),
+	/* All four from the pool. */
+	SEND(C0, GET("/b0")), SEND(C1, GET("/b1")), SEND(C2, GET("/b2")), SEND(C3, GET("/b3")),
+	EXPECT(S2, "GET /b0 "), EXPECT(S3, "GET /b1 "), EXPECT(S0, "GET /b2 "), EXPECT(S1, "GET /b3 "),
+	COUNT(upstream_connects, 4),
+	SEND(S3, OK(2) "b1"), SEND(S0, OK(2) "b2"), SEND(S1, OK(2) "b3"), SEND(S2, OK(2) "b0"),
+	EXPECT(C0, "\r\n\r\nb0"), EXPECT(C1, "\r\n\r\nb1"), EXPECT(C2, "\r\n\r\nb2"), EXPECT(C3, "\r\n\r\nb3"),
+	COUNT(requests_in_flight, 0),
+	COUNT(connections_idle, 4),
+	LOG("\"GET /b3 HTTP/1.1\" 200 2 "),
+};
+
+/* Small and large, whole and in parts, heads that are not complete. */
+static const struct step mixed[] = {
+	FOUR,
+	SEND(C0, "GET /a0 HTTP/1.1\r\nHo"), SEND(C1, POST("/p1", 5) "he"), SEND(C2, GET("/a2") GET("/a2b")),
+	SEND(C3, "GET /a3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+	EXPECT(S0, "POST /p1 "), EXPECT(S1, "GET /a2 "), EXPECT(S2, "GET /a3 "),
+	SEND(C0, "st: a\r\n\r\n"), SEND(C1, "llo"),
+	SEND(S0, "HTTP/1.1 100 Continue\r\n\r\n" OK(2)), SEND(S1, OK(40000)), FILL(S1, 40000),
+	SEND(S2, OK(2) "a3"),
+	EXPECT(C3, "\r\n\r\na3"), ENDS(C3),
+	EXPECT(C2, "\r\n\r\n"), PATTERN(C2, 40000),
+	EXPECT(S0, "hello"), SEND(S0, "p1"), EXPECT(C1, "\r\n\r\np1"),
+	EXPECT(S3, "GET /a0 "), SEND(S3, OK(2) "a0"), EXPECT(C0, "\r\n\r\na0"),
+	EXPECT(S2, "GET /a2b "), SEND(S2, OK(3) "a2b"), EXPECT(C2, "\r\n\r\na2b"),
+	COUNT(requests_in_flight, 0),
+};
+
+/* Some of those that are read or sent for are gone by then. */
+static const struct step some_go[] = {
+	FOUR,
+	SEND(C0, GET("/a0")), SEND(C1, GET("/a1")), SEND(C2, GET("/a2")), SEND(C3, GET("/a3")),
+	EXPECT(S0, "GET /a0 "), EXPECT(S1, "GET /a1 "), EXPECT(S2, "GET /a2 "), EXPECT(S3, "GET /a3 "),
+	SEND(S0, OK(2) "a0"), SEND(S1, OK(2) "a1"), SEND(S2, OK(2) "a2"), SEND(S3, OK(2) "a3"),
+	RESET(C1), CLOSE(S2), CLOSE(C3),
+	EXPECT(C0, "\r\n\r\na0"), EXPECT(C2, "\r\n\r\na2"),
+	COUNT(requests_in_flight, 0),
+	COUNT(connections_open, 2),
+	/* And workers' connections that requests were meant for. */
+	CLOSE(S0), RESET(S1),
+	SEND(C0, POST("/p1", 1) "x"), SEND(C2, POST("/p2", 1) "y"),
+	EXPECT(S4, "POST /p1 "), SEND(S4, OK(2) "p1"), EXPECT(C0, "\r\n\r\np1"),
+	EXPECT(S3, "POST /p2 "), SEND(S3, OK(2) "p2"), EXPECT(C2, "\r\n\r\np2"),
+};
+
+/* The order to end comes in the turn in which requests do. */
+static const struct step drained[] = {
+	FOUR,
+	SEND(C0, GET("/a0")), SEND(C1, GET("/a1")), DRAIN(SHUTDOWN),
+	EXPECT(S0, "GET /a0 "), EXPECT(S1, "GET /a1 "),
+	SEND(S0, OK(2) "a0"), SEND(S1, OK(2) "a1"),
+	EXPECT(C0, "\r\n\r\na0"), ENDS(C0), EXPECT(C1, "\r\n\r\na1"), ENDS(C1),
+	ENDS(C2), ENDS(C3),
+	DRAINED(0),
+};
+
+static const struct scenario scenarios[] = {
+	SCENARIO(together),
+	SCENARIO(together, .setup = { .unix_sockets = true }),
+	SCENARIO(mixed),
+	SCENARIO(mixed, .setup = { .unix_sockets = true }),
+	SCENARIO(some_go),
+	SCENARIO(drained),
+};
+
+int main(int argc, char **argv)
+{
+	return script_main(scenarios, ARRAY_LEN(scenarios), argc > 1 ? argv[1] : NULL);
+}
