@@ -89,6 +89,27 @@ ssize_t send(int fd, const void *bytes, size_t n, int flags)
 	return (ssize_t)syscall(SYS_sendto, fd, bytes, n, flags, NULL, 0);
 }
 
+/* The worker's end that gets a word in when the balancer has its events: see rig_soon(). */
+static struct {
+	struct peer *peer;
+	const char *text;
+} soon;
+
+/* In front of the C library's, for the same reason. */
+int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout_ms)
+{
+	int n = (int)syscall(SYS_epoll_pwait, epoll, events, max, timeout_ms, NULL, 0);
+
+	if (n <= 0 || !soon.peer)
+		return n;
+	if (soon.text)
+		peer_send(soon.peer, soon.text, strlen(soon.text));
+	else
+		peer_close(soon.peer);
+	soon.peer = NULL;
+	return n;
+}
+
 static void ignore_event_log(int severity, const char *text)
 {
 	(void)severity, (void)text;
@@ -251,7 +272,7 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 	int channel[2];
 
 	memset(r, 0, sizeof(*r));
-	late.peer = NULL;
+	late.peer = soon.peer = NULL;
 	r->n_fds = count_fds();
 	r->setup = *setup;
 	r->setup.workers = OR(setup->workers, 2);
@@ -518,6 +539,12 @@ void rig_late(struct rig *r, unsigned conn, size_t heard)
 	late.peer = &r->conns[conn];
 	late.fd = list_entry(first, struct upstream, idle)->conn.fd;
 	late.heard = heard;
+}
+
+void rig_soon(struct rig *r, unsigned conn, const char *text)
+{
+	soon.peer = &r->conns[conn];
+	soon.text = text;
 }
 
 void rig_orphan(struct rig *r)

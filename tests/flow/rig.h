@@ -107,6 +107,9 @@ void rig_drain(struct rig *r, uint32_t level);                   /* enum drain_l
  * it between the balancer's last look at it and its next send(); with `heard`: of that send
  * so many bytes are taken, and it closes in front of the one after. */
 void rig_late(struct rig *r, unsigned conn, size_t heard);
+/* The worker of connection `conn` closes it, or with `text` says that (kept), when the balancer
+ * has learnt of its next events and has looked at none. */
+void rig_soon(struct rig *r, unsigned conn, const char *text);
 void rig_orphan(struct rig *r);
 void rig_reopen_log(struct rig *r);
 uint64_t rig_count(const struct rig *r, enum counter c);

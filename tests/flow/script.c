@@ -180,6 +180,9 @@ static void act(struct run *run, const struct step *s)
 	case ACT_LATE:
 		rig_late(r, s->who - CONN_BASE, (size_t)s->n);
 		return;
+	case ACT_SOON:
+		rig_soon(r, s->who - CONN_BASE, s->text);
+		return;
 	case ACT_DEAF:
 	case ACT_HEAR:
 		peer_of(run, s->who)->deaf = s->act == ACT_DEAF;

@@ -27,6 +27,7 @@ enum act {
 	ACT_AT,          /* connection `who` was made to worker n */
 	ACT_SHUT, ACT_CLOSE, ACT_RESET,
 	ACT_LATE,        /* connection `who` closes as it is sent to, see rig_late(); n: heard */
+	ACT_SOON,       /* it closes, or says text, in front of all events of the next turn: rig_soon() */
 	ACT_DEAF, ACT_HEAR,
 	ACT_SIP,         /* a deaf one takes n bytes all the same */
 	ACT_TICK,        /* n ms pass */
@@ -87,6 +88,7 @@ struct step {
 #define SHUT(p) { ACT_SHUT, (p), 0, NULL }
 #define CLOSE(p) { ACT_CLOSE, (p), 0, NULL }
 #define RESET(p) { ACT_RESET, (p), 0, NULL }
+#define SOON(p, bytes) { ACT_SOON, (p), 0, (bytes) }
 #define LATE(p, heard) { ACT_LATE, (p), (heard), NULL }
 #define DEAF(p) { ACT_DEAF, (p), 0, NULL }
 #define HEAR(p) { ACT_HEAR, (p), 0, NULL }

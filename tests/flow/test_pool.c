@@ -74,8 +74,8 @@ static const struct step pooled_dies_with_the_other[] = {
  * sent there to find out.  The look before reuse sees it: nothing fails, nothing is retried. */
 static const struct step stale_for_post[] = {
 	POOLED,
+	SOON(S0, NULL),
 	SEND(C0, POST("/p1", 3) "abc"),
-	CLOSE(S0),
 	EXPECT(S1, "POST /p1 "),
 	EXPECT(S1, "\r\n\r\nabc"),
 	SEND(S1, OK(1) "y"),
@@ -88,8 +88,8 @@ static const struct step stale_for_post[] = {
 
 static const struct step talks_as_a_post_comes[] = {
 	POOLED,
+	SOON(S0, "HTTP/1.1 408 Late\r\nContent-Length: 0\r\n\r\n"),
 	SEND(C0, POST("/p1", 3) "abc"),
-	SEND(S0, "HTTP/1.1 408 Late\r\nContent-Length: 0\r\n\r\n"),
 	BREAKS(S0), /* what it said is left unread */
 	EXPECT(S1, "POST /p1 "),
 	EXPECT(S1, "\r\n\r\nabc"),
