@@ -289,8 +289,9 @@ def pause(run, pid, seconds):
 	if pid:
 		start = procs.stat(pid)
 		run.kill(pid, SIGSTOP)
-		run.later(float(seconds), lambda: pid not in run.dying and procs.stat(pid) and procs.stat(pid).start == start.start and
-			  run.kill(pid, SIGCONT))
+		# Not one that is being killed, nor a worker that stands still for good.
+		run.later(float(seconds), lambda: pid not in run.dying and pid not in run.hung and procs.stat(pid) and
+			  procs.stat(pid).start == start.start and run.kill(pid, SIGCONT))
 	return pid
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import procs
 import tracing
-from drover import AS_ROOT, DROVER, SANITIZED, app_command
+from drover import APPS, AS_ROOT, DROVER, SANITIZED, app_command
 
 MUNLOCKALL = 152  # harmless, and no business of anybody here, nor of a sanitizer
 HAS_FILTERS = 'built without' not in subprocess.run([DROVER, '--version'], stdout=subprocess.PIPE, text=True).stdout
@@ -185,3 +185,29 @@ def test_secrets_of_apps_stay_with_the_master(drover):
 	drover.start_heir()
 	drover.wait(lambda: len(drover.wardens()) == 1, 'one warden')
 	look()
+
+
+RING = 'anon_inode:[io_uring]'
+
+
+def test_without_io_uring(drover):
+	"""Where it is forbidden, as in most containers, the same is done call by call."""
+	drover.start(drover.config(), wrapper=['/usr/bin/python3', os.path.join(APPS, 'no_io_uring.py')])
+	assert RING not in procs.descriptors(drover.balancers()[0]).values()
+	together(drover)
+
+
+@pytest.mark.skipif(procs.read('/proc/sys/kernel/io_uring_disabled').strip() not in (b'0', b''), reason='this kernel forbids it')
+def test_with_io_uring(drover):
+	drover.start(drover.config())
+	assert RING in procs.descriptors(drover.balancers()[0]).values()
+	together(drover)
+
+
+def together(drover):
+	clients = [drover.connect() for _ in range(20)]
+	for turn in range(20):
+		for number, c in enumerate(clients):
+			c.request('POST', '/echo', body=b'%d-%d' % (turn, number))
+		for number, c in enumerate(clients):
+			assert c.reply().body == b'%d-%d' % (turn, number)

@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/io_uring.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "balancer/proxy/batch.h"
@@ -189,6 +192,29 @@ static void test_as_many_as_fit(void **state)
 	close(fds[1]);
 }
 
+/* What else it could be used for is refused. */
+static void test_it_is_restricted(void **state)
+{
+	char path[32], what[32];
+	int found = -1;
+
+	(void)state;
+	for (int fd = 3; fd < 256 && found < 0; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		ssize_t n = readlink(path, what, sizeof(what) - 1);
+		what[MAX(n, 0)] = '\0';
+		if (strcmp(what, "anon_inode:[io_uring]") == 0)
+			found = fd;
+	}
+	assert_int_equal(found >= 0, ring_on());
+	if (!ring_on())
+		skip();
+	assert_int_equal(syscall(SYS_io_uring_register, found, IORING_REGISTER_FILES, &found, 1), -1);
+	assert_int_equal(errno, EACCES);
+	assert_int_equal(syscall(SYS_io_uring_register, found, IORING_UNREGISTER_PERSONALITY, NULL, 0), -1);
+	assert_int_equal(errno, EACCES);
+}
+
 /* ---- reading ---- */
 
 static void test_reads_together(void **state)
@@ -354,7 +380,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_results_with_a_ring), cmocka_unit_test(test_results_without),
-		cmocka_unit_test(test_as_many_as_fit),      cmocka_unit_test(test_reads_together),
+		cmocka_unit_test(test_as_many_as_fit),      cmocka_unit_test(test_it_is_restricted),
+		cmocka_unit_test(test_reads_together),
 		cmocka_unit_test(test_one_ends_another),    cmocka_unit_test(test_order_is_kept),
 		cmocka_unit_test(test_sent_before_the_end), cmocka_unit_test(test_more_than_fit),
 		cmocka_unit_test(test_peer_is_gone),        cmocka_unit_test(test_no_room),
