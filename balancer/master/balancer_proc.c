@@ -108,9 +108,11 @@ static bool hear_ack(struct balancer *b, uint64_t version)
 	const struct slots *s = &b->generation->m->slots;
 	uint64_t newest = atomic_load_explicit(&s->shared->version, memory_order_relaxed);
 
-	if (b->foreign)
+	if (++b->acks_over > ACKS_OVER_MAX)
+		return false;
+	if (b->foreign) /* it counts versions of another roster, of which it is told nothing more */
 		return true;
-	if (++b->acks_over > ACKS_OVER_MAX || (version & 1) || version > newest || version < b->acked)
+	if ((version & 1) || version > newest || version < b->acked)
 		return false;
 	b->acked = version;
 	b->behind_since_us = version < b->generation->m->told_version ? master_now_us() : 0;

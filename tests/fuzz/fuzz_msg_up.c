@@ -19,7 +19,10 @@
 #define ACKS_OVER_MAX 16 /* as the master has it */
 
 /* Flags of a packet. */
-enum { FLAG_ROSTER = 1 /* the roster changes before it */ };
+enum {
+	FLAG_ROSTER = 1, /* the roster changes before it */
+	FLAG_NEWEST = 2, /* its version counts back from the newest: 0 is a good ACK */
+};
 
 static struct master master;
 static struct config config;
@@ -47,7 +50,7 @@ static void boot(void)
 struct model {
 	uint64_t newest, acked;
 	int acks_over;
-	bool draining, ready, stopped, killed, closed;
+	bool foreign, draining, ready, stopped, killed, closed;
 };
 
 static void model_hear(struct model *m, const struct packet *p)
@@ -61,7 +64,9 @@ static void model_hear(struct model *m, const struct packet *p)
 		m->closed = true; /* looks like the end */
 		return;
 	}
-	if (good && msg.type == MSG_ACK) {
+	if (good && msg.type == MSG_ACK && m->foreign) {
+		good = ++m->acks_over <= ACKS_OVER_MAX;
+	} else if (good && msg.type == MSG_ACK) {
 		good = ++m->acks_over <= ACKS_OVER_MAX && !(msg.ack.version & 1) && msg.ack.version <= m->newest &&
 		       msg.ack.version >= m->acked;
 		if (good)
@@ -89,7 +94,16 @@ static void change_roster(struct model *model)
 	balancers_tell_roster(&master);
 	model->newest = slots_version(&master.slots);
 	memcpy(roster, master.slots.shared, sizeof(*roster));
-	model->acks_over--;
+	model->acks_over -= !model->foreign;
+}
+
+static void put_newest(struct packet *p, const struct model *model, struct msg *ret_msg)
+{
+	if (p->n != sizeof(*ret_msg))
+		return;
+	memcpy(ret_msg, p->bytes, sizeof(*ret_msg));
+	ret_msg->ack.version = model->newest - ret_msg->ack.version;
+	p->bytes = (const uint8_t *)ret_msg;
 }
 
 /* Everything that the master sent makes sense to a balancer. */
@@ -117,11 +131,28 @@ static void turn(void)
 	check_told();
 }
 
-static void run(struct generation *g, const uint8_t *data, size_t n)
+/* One that owes something, or has hung up, does not live for ever. */
+static void check_patience(struct balancer *b, const struct model *model)
+{
+	bool owes = model->closed || (!model->foreign && model->acked < model->newest);
+
+	FUZZ_CHECK(model->killed || (b->behind_since_us != 0) == owes, "it owes something: %d, not %d",
+		   b->behind_since_us != 0, owes);
+	balancers_kill_hung(&master);
+	FUZZ_CHECK(child_kills == model->killed, "it is killed before its time");
+	if (!owes)
+		return;
+	b->behind_since_us = 1; /* as long as the machine runs */
+	balancers_kill_hung(&master);
+	FUZZ_CHECK(child_kills == 1, "one that hangs is let live, or killed twice");
+}
+
+static void run(struct generation *g, bool foreign, const uint8_t *data, size_t n)
 {
 	struct balancer other = { .generation = g, .pid = 0, .channel = -1 };
 	struct model model = { 0 };
 	struct packet packet;
+	struct msg newest;
 	bool turning = n && data[n - 1] & 1;
 
 	list_push_back(&g->balancers, &other.link); /* never ready, never stopped */
@@ -131,11 +162,14 @@ static void run(struct generation *g, const uint8_t *data, size_t n)
 	model.newest = model.acked = slots_version(&master.slots);
 	memcpy(roster, master.slots.shared, sizeof(*roster));
 	model.draining = g->drain != DRAIN_NONE;
+	model.foreign = b->foreign = foreign;
 	for (unsigned i = 0; i < PACKETS_MAX && packet_next(&data, &n, &packet); i++) {
 		if (packet.flags & FLAG_ROSTER) {
 			turn(); /* what was sent before is judged by the version before */
 			change_roster(&model);
 		}
+		if (packet.flags & FLAG_NEWEST)
+			put_newest(&packet, &model, &newest);
 		if (!packet_send(child_peer, &packet))
 			break;
 		model_hear(&model, &packet);
@@ -152,8 +186,10 @@ static void run(struct generation *g, const uint8_t *data, size_t n)
 	FUZZ_CHECK(slots_version(&master.slots) == model.newest &&
 			   memcmp(master.slots.shared, roster, sizeof(*roster)) == 0,
 		   "the roster is not what the master made it");
-	FUZZ_CHECK(balancers_follow(&master, model.newest) == (model.acked >= model.newest),
+	FUZZ_CHECK(balancers_follow(&master, model.newest) == (!foreign && model.acked >= model.newest),
 		   "the master counts on an acknowledgement that did not come");
+	check_patience(b, &model);
+	b->foreign = false; /* its row is one of this board */
 	balancer_free(b);
 	list_remove(&b->link);
 	mem_free(b);
@@ -169,6 +205,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (n-- < 1)
 		return 0;
 	uint64_t before = open_fds();
+	bool foreign = *data & 4;
 	enum generation_state state = states[*data++ & 3];
 	struct generation g = {
 		.m = &master, .number = 1, .state = state, .config = &config_ref, .accepting = true,
@@ -177,7 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	list_init(&g.balancers);
 	list_push_back(&master.generations, &g.link);
 	child_kills = child_forks = 0;
-	run(&g, data, n);
+	run(&g, foreign, data, n);
 	FUZZ_CHECK(g.state == state && g.accepting, "the generation went on");
 	list_remove(&g.link);
 	close(child_peer);

@@ -409,6 +409,7 @@ SPOIL(state, r->state = CLIENT_DEAD)
 SPOIL(linger, r->state = CLIENT_LINGER)
 SPOIL(flags, r->flags = HANDOVER_FLAG_MAX)
 SPOIL(family, r->peer.sa.sa_family = AF_NETLINK)
+SPOIL(no_family, r->peer.sa.sa_family = AF_UNSPEC)
 SPOIL(other_family, r->peer.sa.sa_family = AF_INET)
 SPOIL(listen, r->listen.len = sizeof(r->listen) + 1)
 SPOIL(no_listen, r->listen.len = 0)
@@ -435,6 +436,7 @@ static const struct hostile hostile[] = {
 	{ "linger", spoil_linger, "" },
 	{ "flags", spoil_flags, "" },
 	{ "family", spoil_family, "" },
+	{ "no family", spoil_no_family, "" },
 	{ "another's family", spoil_other_family, "" },
 	{ "listen", spoil_listen, "" },
 	{ "no listen", spoil_no_listen, "" },
@@ -452,6 +454,54 @@ static const struct hostile hostile[] = {
 	{ "idle tunnel", spoil_idle_tunnel, "" },
 	{ "one descriptor too many", spoil_client_with_worker, "" },
 	{ "bytes for the deaf", spoil_deaf, "abc" },
+};
+
+/* The same of a connection that is no tunnel, and idle but for this. */
+SPOIL(client_for_worker, r->pieces[PIECE_TO_WORKER] = 3)
+SPOIL(client_line, r->pieces[PIECE_LINE] = 3)
+SPOIL(client_slot, r->slot = SLOT)
+SPOIL(client_epoch, r->epoch = EPOCH)
+SPOIL(client_started, r->started_us = T0 - 1000)
+SPOIL(client_sent, r->bytes_out = 1)
+SPOIL(client_minor, r->minor = 1)
+SPOIL(client_worker_ended, r->flags = HANDOVER_WORKER_ENDED)
+SPOIL(client_deaf, r->flags = HANDOVER_WORKER_DEAF)
+SPOIL(idle_input, r->pieces[PIECE_INPUT] = 3)
+SPOIL(idle_output, r->pieces[PIECE_TO_CLIENT] = 3)
+SPOIL(idle_eof, r->flags = HANDOVER_EOF)
+SPOIL(head_empty, r->state = CLIENT_HEAD)
+SPOIL(head_output, r->state = CLIENT_HEAD; r->pieces[PIECE_INPUT] = 2; r->pieces[PIECE_TO_CLIENT] = 1)
+SPOIL(head_eof, r->state = CLIENT_HEAD; r->pieces[PIECE_INPUT] = 3; r->flags = HANDOVER_EOF)
+SPOIL(last_empty, r->state = CLIENT_REQUEST)
+SPOIL(last_input, r->state = CLIENT_REQUEST; r->pieces[PIECE_INPUT] = 2;
+      r->pieces[PIECE_TO_CLIENT] = 1)
+SPOIL(closing_empty, r->state = CLIENT_CLOSING)
+SPOIL(client_linger, r->state = CLIENT_LINGER)
+SPOIL(client_dead, r->state = CLIENT_DEAD)
+SPOIL(client_state, r->state = UINT32_MAX)
+
+static const struct hostile hostile_clients[] = {
+	{ "bytes for a worker", spoil_client_for_worker, "abc" },
+	{ "a line", spoil_client_line, "abc" },
+	{ "a slot", spoil_client_slot, "" },
+	{ "an epoch", spoil_client_epoch, "" },
+	{ "a start", spoil_client_started, "" },
+	{ "bytes sent", spoil_client_sent, "" },
+	{ "a minor version", spoil_client_minor, "" },
+	{ "a worker's end", spoil_client_worker_ended, "" },
+	{ "a deaf worker", spoil_client_deaf, "" },
+	{ "idle with input", spoil_idle_input, "abc" },
+	{ "idle with output", spoil_idle_output, "abc" },
+	{ "idle at its end", spoil_idle_eof, "" },
+	{ "a head of nothing", spoil_head_empty, "" },
+	{ "a head with output", spoil_head_output, "abc" },
+	{ "a head at its end", spoil_head_eof, "abc" },
+	{ "nothing to be sent", spoil_last_empty, "" },
+	{ "a last answer and a head", spoil_last_input, "abc" },
+	{ "closing, all sent", spoil_closing_empty, "" },
+	{ "lingering", spoil_client_linger, "" },
+	{ "dead", spoil_client_dead, "" },
+	{ "of no state", spoil_client_state, "" },
 };
 
 /* Past what handover_send() lets through. */
@@ -473,26 +523,31 @@ static void check_refused(struct side *s, int channel, const char *name, int fds
 	check_row_int(name, count_fds(), fds_before);
 }
 
-static void test_hostile_records(void **state)
+static void check_hostile(const struct hostile *h, struct handover_record r)
 {
 	struct side s;
+	int before = count_fds();
+	struct ends e = make_ends();
+	int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
+	char packet[sizeof(r) + 16];
+	size_t n = strlen(h->bytes), n_fds = handover_n_fds(&r);
 
+	h->spoil(&r);
+	memcpy(packet, &r, sizeof(r));
+	memcpy(packet + sizeof(r), h->bytes, n);
+	send_any(channel, packet, sizeof(r) + n, fds, n_fds);
+	close_ends(&e);
+	check_refused(&s, channel, h->name, before);
+}
+
+static void test_hostile_records(void **state)
+{
 	(void)state;
 	begin();
-	for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
-		const struct hostile *h = &hostile[i];
-		int before = count_fds();
-		struct ends e = make_ends();
-		int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
-		char packet[sizeof(struct handover_record) + 16];
-		struct handover_record r = tunnel_record(1);
-		h->spoil(&r);
-		memcpy(packet, &r, sizeof(r));
-		memcpy(packet + sizeof(r), h->bytes, strlen(h->bytes));
-		send_any(channel, packet, sizeof(r) + strlen(h->bytes), fds, 2);
-		close_ends(&e);
-		check_refused(&s, channel, h->name, before);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(hostile); i++)
+		check_hostile(&hostile[i], tunnel_record(1));
+	for (size_t i = 0; i < ARRAY_LEN(hostile_clients); i++)
+		check_hostile(&hostile_clients[i], idle_record(1));
 }
 
 /* More than a connection can hold back, of which the first packet is good: nobody waits for the rest. */
@@ -540,6 +595,25 @@ static void test_hostile_rest(void **state)
 		close_ends(&e);
 		check_refused(&s, channel, "rest", before);
 	}
+}
+
+/* More than any packet holds, of which the kernel gives as much as there should be. */
+static void test_hostile_surplus(void **state)
+{
+	static char packet[sizeof(struct handover_record) + HANDOVER_PACKET_BYTES + 1];
+	struct side s;
+	int before = count_fds();
+	struct ends e = make_ends();
+	struct handover_record r = tunnel_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s), fds[2] = { e.client_fd, e.worker_fd };
+	r.pieces[PIECE_TO_CLIENT] = HANDOVER_PACKET_BYTES;
+	memcpy(packet, &r, sizeof(r));
+	send_any(channel, packet, sizeof(packet), fds, 2);
+	close_ends(&e);
+	check_refused(&s, channel, "surplus", before);
 }
 
 static void test_hostile_descriptors(void **state)
@@ -611,6 +685,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_records),
 		cmocka_unit_test(test_hostile_sizes),
 		cmocka_unit_test(test_hostile_rest),
+		cmocka_unit_test(test_hostile_surplus),
 		cmocka_unit_test(test_hostile_descriptors),
 	};
 

@@ -171,6 +171,34 @@ static void test_in_flight_over_rows(void **state)
 	drop(t, fd);
 }
 
+/* What an owner writes into its row hides no request of others, and gives nobody its row. */
+static void test_forged_row(void **state)
+{
+	int fd;
+	struct tally *t = new_tally(&fd);
+	uint32_t forger = claim(t), honest = claim(t);
+
+	(void)state;
+	set_in_flight(t, forger, 0, UINT32_MAX);
+	set_in_flight(t, honest, 0, 1);
+	assert_int_equal(tally_in_flight(t, 0), UINT32_MAX);
+	atomic_store(&t->rows[forger].workers[0].tunnels, UINT32_MAX);
+	atomic_store(&t->rows[honest].workers[0].tunnels, 1);
+	assert_int_equal(tally_tunnels(t, 0), UINT32_MAX);
+	atomic_store(&t->rows[forger].used, 0);
+	assert_int_equal(tally_in_flight(t, 0), 1);
+	assert_int_equal(claim(t), honest + 1);
+	/* Who says that it has no row does not keep it either, nor what it has written there. */
+	tally_retire(t, forger);
+	assert_int_equal(claim(t), forger);
+	assert_int_equal(tally_in_flight(t, 0), 1);
+	/* Of one that has ended nothing counts, until the row is another's. */
+	set_in_flight(t, honest, 0, 7);
+	tally_retire(t, honest);
+	assert_int_equal(tally_in_flight(t, 0), 0);
+	drop(t, fd);
+}
+
 /* Rows that no balancer ever had cost nothing, nor does reading over them. */
 static void test_untouched_rows_cost_no_memory(void **state)
 {
@@ -280,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_row_is_zero_for_its_next_owner),
 		cmocka_unit_test(test_rows_run_out_and_come_back),
 		cmocka_unit_test(test_in_flight_over_rows),
+		cmocka_unit_test(test_forged_row),
 		cmocka_unit_test(test_untouched_rows_cost_no_memory),
 		cmocka_unit_test(test_total_never_steps_back),
 		cmocka_unit_test(test_shed),
