@@ -35,7 +35,7 @@
 #define PIPE_BYTES (1 << 20) /* what a pipe may hold until somebody reads it again */
 #define GIVING_MS 10000      /* for one that takes over to say so */
 #define BACKLOG 8
-#define STATUS_LOOK_MS 2     /* until the parent of one that has ended has taken its status */
+#define STATUS_LOOK_MS 2 /* until the parent of one that has ended has taken its status */
 #define STATUS_LOOKS 25
 
 struct orphan {
@@ -289,6 +289,7 @@ static enum err start_listening(struct offer *o)
 	return e;
 }
 
+/* One at a time: the next waits in the queue until this one has taken everything, or ended. */
 static void welcome(struct offer *o)
 {
 	struct ucred who;
@@ -296,8 +297,7 @@ static void welcome(struct offer *o)
 
 	if (conn < 0)
 		return;
-	if (o->conn >= 0 ||
-	    getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &who, &(socklen_t){ sizeof(who) }) != 0) {
+	if (getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &who, &(socklen_t){ sizeof(who) }) != 0) {
 		fd_close(&conn);
 		return;
 	}

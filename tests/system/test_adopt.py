@@ -3,9 +3,11 @@ import ctypes
 import os
 import re
 import socket
+import struct
+import subprocess
 import threading
 import time
-from signal import SIGHUP, SIGKILL, SIGTERM, SIGUSR2
+from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUSR2
 
 import pytest
 
@@ -74,6 +76,32 @@ def steadies(drover):
 	address = ('127.0.0.1', drover.port)
 	return [Steady(address, threads=2), Steady(address, threads=2, keep_alive=False),
 		Steady(address, '/echo', threads=2, method='POST', body=b'x' * 3000)]
+
+
+VERSION_AT, WAIT_AT, HEIR_AT = 8, 0, 16 # in struct roster, in struct warden_notes
+
+
+def segment(pid, name):
+	"""A segment that the master shares with others, to be read and forged."""
+	fd = next(fd for fd, what in procs.descriptors(pid).items() if f'/memfd:{name}' in what)
+	return open(f'/proc/{pid}/fd/{fd}', 'r+b', buffering=0)
+
+
+def as_user(uid, f):
+	"""Whether f() comes to its end in a child of that user; OSError: it does not."""
+	child = os.fork()
+	if child == 0:
+		try:
+			os.setresuid(uid, uid, uid)
+			f()
+			os._exit(0)
+		except OSError:
+			os._exit(1)
+		except BaseException:
+			os._exit(2)
+	status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+	assert status < 2
+	return status == 0
 
 
 def stop_all(clients):
@@ -176,12 +204,25 @@ def test_a_worker_that_ends(drover, steady):
 		    'one of that number, started anew once')
 
 
-def test_a_port_that_is_somebody_elses_by_now(drover):
-	"""The balancers are told that its worker has ended: no request goes there."""
+@pytest.mark.parametrize('when', ['later', 'with-the-master', 'half-written'])
+def test_a_port_that_is_somebody_elses_by_now(drover, when):
+	"""The balancers are told that its worker has ended: no request goes there.  Also when it ends before the warden has
+	looked, and when the master was killed while it wrote the roster."""
 	drover.start()
+	victim, warden = drover.worker(0), drover.wardens()[0]
+	if when == 'with-the-master':
+		os.kill(warden, SIGSTOP)
+	elif when == 'half-written':
+		os.kill(drover.pid, SIGSTOP)
+		with segment(drover.pid, 'drover-roster') as f:
+			version = struct.unpack_from('=Q', f.read(), VERSION_AT)[0]
+			assert version % 2 == 0
+			f.seek(VERSION_AT)
+			f.write(struct.pack('=Q', version + 1))
 	drover.kill_master()
-	victim = drover.worker(0)
 	victim.kill()
+	os.kill(warden, SIGCONT)
+	drover.wait_log('workers go on for', alive=False)
 	drover.wait_log(rf'worker \(pid {victim.pid}\) has ended', alive=False)
 	with socket.socket() as other:
 		other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -263,6 +304,27 @@ def test_lines_are_kept_for_the_next_master(drover):
 	assert numbers == sorted(numbers) and len(numbers) > numbers[-1] - 20
 
 
+def test_a_worker_that_becomes_ready(drover):
+	"""What one that is starting says about itself is kept for the next master."""
+	ready = drover.path('ready')
+	open(ready, 'w', encoding='utf-8').close()
+	command = d.app_command('notifier.py', 'until:ready', 'send:READY=1', 'listen')
+	drover.start(drover.config({'command': command, 'instances': 1, 'ready': {'type': 'notify'}, 'env': {'CONTROL': drover.dir}}))
+	first = drover.worker()
+	os.unlink(ready)
+	first.kill()
+	drover.wait(lambda: drover.workers() and drover.worker().pid != first.pid, 'its successor')
+	successor = drover.worker()
+	drover.wait(lambda: [w['state'] for w in status(drover)['apps'][0]['workers'] if w['pid'] == successor.pid] == ['starting'], 'it starts')
+	drover.kill_master()
+	drover.wait_log('workers go on for', alive=False)
+	open(ready, 'w', encoding='utf-8').close()
+	wait_until(lambda: drover.accepts(successor), 10, 'it has said so')
+	drover.start_heir()
+	drover.wait(lambda: [w['state'] for w in status(drover)['apps'][0]['workers'] if w['pid'] == successor.pid] == ['up'], 'it is up')
+	assert drover.get().status == 200
+
+
 def test_during_a_rollout(drover):
 	"""Half of a release has come up: the next master brings it to its end."""
 	drover.start()
@@ -329,6 +391,35 @@ def test_the_warden_is_asked_to_end(drover):
 	drover.check_ended()
 
 
+def test_whom_the_warden_ends(drover):
+	"""Those that the roster and the notes mean, by pid and start time, with all of their process group; and nobody who
+	has got the pid of one."""
+	command = ['/bin/sh', '-c', '(trap "" TERM; exec sleep 60) & exec "$0" --test', d.WORKER]
+	drover.start(drover.config({'command': command}, adopt='0s'))
+	gone, worker = drover.workers()
+	group = lambda w: [p for p in procs.all_pids() if (s := procs.stat(p)) and s.group == w.pid and s.state not in 'ZX']
+	assert len(group(gone)) == len(group(worker)) == 2
+	stranger = subprocess.Popen(['sleep', '60'], start_new_session=True)
+	drover.cleanups.append(lambda: (stranger.kill(), stranger.wait()))
+	os.kill(drover.pid, SIGSTOP)
+	with segment(drover.pid, 'drover-roster') as roster, segment(drover.pid, 'drover-warden') as notes:
+		for f, pid in ((roster, gone.pid), (notes, drover.balancers()[0])):
+			whole = f.read()
+			at = 4 * struct.unpack_from(f'={len(whole) // 4}i', whole).index(pid)
+			f.seek(at)
+			f.write(struct.pack('=i', stranger.pid))
+		notes.seek(WAIT_AT)
+		notes.write(struct.pack('=Q', 0))  # it waits for no balancer
+	drover.kill_master(written=False)
+	drover.wait_log('all that the master left behind is stopped', alive=False)
+	assert stranger.poll() is None
+	assert 'stopping 1 workers' in drover.log()
+	wait_until(lambda: not group(worker), 10, lambda: f'nothing is left of it: {group(worker)}')
+	os.killpg(gone.pid, SIGKILL)
+	wait_until(lambda: not drover.left(), 10, lambda: f'all end: {drover.left()}')
+	drover.check_ended()
+
+
 # The next master's file
 
 def test_an_edited_file_follows_as_a_reload(drover, steady):
@@ -352,6 +443,7 @@ def test_another_command_line_follows_too(drover):
 	drover.start_heir(args=['run', '-c', drover.config_file, '--instances', '3'])
 	drover.wait(lambda: len(drover.workers()) == 3, 'three workers')
 	drover.wait(lambda: all(drover.accepts(w) for w in drover.workers()), 'all accept')
+	drover.settle()
 
 
 def test_a_file_with_errors_changes_nothing(drover):
@@ -411,17 +503,7 @@ def test_another_user_is_refused(drover):
 	drover.wait_log('workers go on for', alive=False)
 	assert os.stat(estate.path(drover)).st_mode & 0o777 == 0o600
 	os.chmod(estate.path(drover), 0o666)  # what follows does not hang on the mode alone
-	child = os.fork()
-	if child == 0:
-		try:
-			os.setresuid(65534, 65534, 65534)
-			Estate(drover)
-			os._exit(0)
-		except ConnectionError:
-			os._exit(1)
-		except BaseException:
-			os._exit(2)
-	assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+	assert not as_user(65534, lambda: Estate(drover))
 	drover.wait_log(r'pid \d+ wants to take over from the master, but is of user 65534, not 0: refused', alive=False)
 	drover.start_heir()
 
@@ -461,6 +543,41 @@ def start_on(drover, left, state, **more):
 	taken = left.serve(drover, state, **more)
 	left.close()
 	return taken
+
+
+@pytest.mark.skipif(not d.AS_ROOT, reason='needs root')
+def test_an_offer_of_another_user(drover):
+	"""Whoever listens in the place of the warden is not believed."""
+	drover.start()
+	left = killed_with_its_warden(drover)
+	with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+		listener.bind(estate.path(drover))
+		assert as_user(65534, listener.listen)  # it is known by that
+		drover.launch()
+		assert drover.wait_exit() == 1
+	os.unlink(estate.path(drover))
+	assert 'whoever offers it is another user' in drover.log()
+	assert start_on(drover, left, left.state)
+
+
+def test_one_that_dies_with_a_warden_of_its_own(drover):
+	"""It had not yet said that it has all: the warden of before leaves it to the newer one, and touches nothing."""
+	drover.start()
+	workers, warden = identity(drover), drover.wardens()[0]
+	with segment(drover.pid, 'drover-warden') as notes:
+		drover.kill_master()
+		drover.wait_log('workers go on for', alive=False)
+		left = Estate(drover)
+		notes.seek(HEIR_AT)
+		heir = struct.unpack('=I', notes.read(4))[0]
+		notes.seek(HEIR_AT)
+		notes.write(struct.pack('=I', heir + 1))
+	left.conn.close()
+	wait_until(lambda: not procs.alive(warden), 10, 'it goes')
+	assert 'has ended, or does not go on' not in drover.log() and identity(drover) == workers
+	assert start_on(drover, left, left.state)
+	drover.wait(lambda: drover.answers() == 200, 'it serves')
+	assert identity(drover) == workers
 
 
 def test_one_that_dies_as_soon_as_it_has_all(drover):
@@ -522,13 +639,16 @@ def test_a_worker_that_the_state_does_not_know(drover):
 	notified = stray.env['NOTIFY_SOCKET']
 	assert os.path.exists(stray.port) and os.path.exists(notified)
 	left = killed_with_its_warden(drover)
-	assert start_on(drover, left, estate.without(left.state, lambda kind, r: kind == 'worker' and b':%d\n' % stray.pid in r))
+	state = estate.without(left.state, lambda kind, r: kind == 'worker' and b':%d\n' % stray.pid in r)
+	state, n = re.subn(rb'\n next_epoch=\d+:\d+', b'\n next_epoch=1:1', state)  # of before it as well
+	assert n == 1 and start_on(drover, left, state)
 	drover.wait_log(rf'ending a worker \(pid {stray.pid}\) that had just been started')
 	drover.wait_new_workers([stray])
 	drover.wait(lambda: drover.answers() == 200, 'it serves')
 	assert drover.worker(1).pid == kept.pid
 	assert os.path.exists(kept.port) and os.path.exists(kept.env['NOTIFY_SOCKET'])
 	assert not os.path.exists(stray.port) and not os.path.exists(notified)
+	assert drover.worker(0).port not in (stray.port, kept.port)
 
 
 @pytest.mark.parametrize('edit, why', [
