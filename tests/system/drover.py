@@ -282,7 +282,7 @@ class Drover:
 		which on a busy machine may be a moment after its balancers answer."""
 		if written:
 			self.wait(lambda: any('/memfd:drover-state' in what for what in procs.descriptors(self.pid).values()), 'its state is written')
-		self.adopted = {p: procs.stat(p).start for p in self.children()}
+		self.adopted = {p: s.start for p in self.children() if (s := procs.stat(p))}
 		self.signal(SIGKILL)
 		self.process.wait()
 		self.same_balancers = False
@@ -377,8 +377,9 @@ class Drover:
 			assert sorted(self.balancers()) == self.first_balancers, 'a balancer ended by itself'
 		if not self.descriptors_kept:
 			return
-		like = next((k for p, k in self.baseline.items() if p != self.pid), None)
-		expected = {pid: self.baseline.get(pid, like) for pid in [self.pid, *self.balancers()]}
+		# One that has come since is compared with another of its kind.
+		like = {p in self.masters: kinds for p, kinds in self.baseline.items()}
+		expected = {pid: self.baseline.get(pid, like.get(pid == self.pid)) for pid in [self.pid, *self.balancers()]}
 		self.wait(lambda: not self.held_too_much(expected),
 			  lambda: f'descriptors are given back: {self.held_too_much(expected)}', timeout=8)
 
