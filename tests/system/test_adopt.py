@@ -651,6 +651,18 @@ def test_a_worker_that_the_state_does_not_know(drover):
 	assert drover.worker(0).port not in (stray.port, kept.port)
 
 
+def test_a_balancer_that_the_state_does_not_know(drover):
+	"""Forked in the other's last moment: nobody holds its channel. It ends, and what it counted as under way is not for ever."""
+	drover.start(drover.config(balancers=2))
+	stray = drover.balancers()[0]
+	left = killed_with_its_warden(drover)
+	assert start_on(drover, left, estate.without(left.state, lambda kind, r: kind == 'balancer' and b':%d\n' % stray in r))
+	wait_until(lambda: not procs.alive(stray), 10, 'it ends')
+	drover.wait(lambda: drover.answers() == 200, 'it serves')
+	with pytest.raises(AssertionError, match='has no row'):
+		procs.counters(drover.pid, stray)
+
+
 @pytest.mark.parametrize('edit, why', [
 	(lambda s: b'nonsense', 'cannot be used: not understood'),
 	(lambda s: s[:len(s) // 2], 'cannot be used: not understood'),

@@ -318,6 +318,126 @@ static void test_few_are_under_way(void **state)
 		close_ends(&e[i]);
 }
 
+/* A channel that takes little: the others go when there is room again. */
+static void test_full_channel(void **state)
+{
+	enum { ALL = 30 };
+	struct side from;
+	struct ends e[ALL];
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	int pair[2], n = 0;
+
+	(void)state;
+	begin();
+	int channel = taker_start(&from);
+	for (uint64_t i = 0; i < ALL; i++) {
+		struct handover_record r = idle_record(i + 1);
+		e[i] = make_ends();
+		fd_close(&e[i].worker_fd);
+		send_record(channel, &r, &e[i], "");
+		turn(&from);
+		assert_int_equal(verdict(channel, i + 1, &answer), ERR_OK);
+	}
+	close(channel);
+	turn(&from);
+	assert_int_equal(msg_pair(pair), ERR_OK);
+	assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &(int){ 1 }, sizeof(int)), 0);
+	handover_give_over(from.proxy, pair[0]);
+	drain_to(from.proxy, DRAIN_RELOAD, false);
+	turn(&from);
+	n = count_records(pair[1]);
+	assert_in_range(n, 1, ALL - 1);
+	for (int i = 0; i < ALL; i++) {
+		turn(&from);
+		n += count_records(pair[1]);
+	}
+	assert_int_equal(n, ALL);
+	side_stop(&from);
+	close(pair[1]);
+	for (int i = 0; i < ALL; i++)
+		close_ends(&e[i]);
+}
+
+/* A tunnel with more bytes on their way than the channel holds: part of its record is still here. */
+static int give_half(struct side *from, struct ends *e)
+{
+	static char bytes[100001];
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = tunnel_record(1);
+	int pair[2], small = 20000; /* twice that, and one packet more, is what it holds */
+
+	begin();
+	memset(bytes, 'x', sizeof(bytes) - 1);
+	assert_int_equal(setsockopt(e->client_fd, SOL_SOCKET, SO_SNDBUF, &(int){ 1 }, sizeof(int)),
+			 0);
+	int channel = taker_start(from);
+	r.pieces[PIECE_TO_CLIENT] = sizeof(bytes) - 1;
+	send_record(channel, &r, e, bytes);
+	turn(from);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	close(channel);
+	turn(from);
+	assert_int_equal(msg_pair(pair), ERR_OK);
+	assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	handover_give_over(from->proxy, pair[0]);
+	drain_to(from->proxy, DRAIN_RELOAD, false);
+	return pair[1];
+}
+
+/* The verdict on half a record: whoever gives it has not read what it speaks of. */
+static void test_verdict_too_early(void **state)
+{
+	struct side from;
+	struct ends e = make_ends();
+	struct handover_verdict v = { .number = 1, .answer = HANDOVER_TAKEN };
+
+	(void)state;
+	int end = give_half(&from, &e);
+	assert_int_equal(handover_send_verdict(end, &v), ERR_OK);
+	turn(&from);
+	assert_null(from.proxy->giver);
+	assert_int_equal(from.proxy->n_clients, 1); /* it goes on here */
+	say(e.client, "hello");
+	turn(&from);
+	expect(e.worker, "hello");
+	side_stop(&from);
+	close(end);
+	close_ends(&e);
+}
+
+/* Another taker comes meanwhile: the first gets all of what it has begun to read, and then the end. */
+static void test_the_rest_for_the_taker_of_before(void **state)
+{
+	static char buf[HANDOVER_PACKET_BYTES];
+	struct side from;
+	struct ends e = make_ends();
+	struct handover_record r;
+	int fds[HANDOVER_FDS_MAX], pair[2];
+	unsigned n_fds;
+	size_t n, all = 0;
+	enum err got = ERR_OK;
+
+	(void)state;
+	int end = give_half(&from, &e);
+	assert_int_equal(msg_pair(pair), ERR_OK);
+	handover_give_over(from.proxy, pair[0]);
+	assert_int_equal(handover_receive(end, &r, fds, &n_fds, buf, &n), ERR_OK);
+	close(fds[0]);
+	close(fds[1]);
+	for (int i = 0; i < 20 && (got == ERR_OK || got == ERR_AGAIN); i++) {
+		all += got == ERR_OK ? n : 0;
+		got = handover_receive(end, NULL, fds, &n_fds, buf, &n);
+		turn(&from);
+	}
+	assert_int_equal(got, ERR_CLOSED);
+	assert_int_equal(all, handover_n_bytes(&r));
+	side_stop(&from);
+	close(end);
+	close(pair[1]);
+	close_ends(&e);
+}
+
 static void expect_end(int end)
 {
 	struct handover_record r;
@@ -371,6 +491,9 @@ int main(void)
 		cmocka_unit_test(test_ack_waits),
 		cmocka_unit_test(test_ack_does_not_wait_long),
 		cmocka_unit_test(test_few_are_under_way),
+		cmocka_unit_test(test_full_channel),
+		cmocka_unit_test(test_verdict_too_early),
+		cmocka_unit_test(test_the_rest_for_the_taker_of_before),
 		cmocka_unit_test(test_the_newest_taker),
 	};
 
