@@ -184,6 +184,89 @@ static void test_verdicts_without_sense(void **state)
 	}
 }
 
+static void test_verdict_of_another_size(void **state)
+{
+	static const size_t rows[] = { 1, 8, sizeof(struct handover_verdict) - 1,
+				       sizeof(struct handover_verdict) + 1 };
+	struct handover_verdict v[2] = { { .number = 1, .answer = HANDOVER_TAKEN } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct side from;
+		struct ends e = make_ends();
+		struct handover_record r = tunnel_record(1);
+		begin();
+		giver_start(&from, &r, &e);
+		int end = give(&from);
+		assert_int_equal(send(end, v, rows[i], 0), rows[i]);
+		turn(&from);
+		assert_int_equal(from.proxy->n_clients, 1);
+		assert_null(from.proxy->giver);
+		side_stop(&from);
+		close(end);
+		close_ends(&e);
+	}
+}
+
+/* A verdict more than there were records, and there is nobody left whom it could be about. */
+static void test_verdict_too_many(void **state)
+{
+	struct side from;
+	struct ends e = make_ends();
+
+	(void)state;
+	begin();
+	struct handover_record r = tunnel_record(1);
+	giver_start(&from, &r, &e);
+	int end = give(&from);
+	for (uint64_t n = 1; n <= 2; n++) {
+		struct handover_verdict v = { .number = n, .answer = HANDOVER_TAKEN };
+		assert_int_equal(handover_send_verdict(end, &v), ERR_OK);
+	}
+	turn(&from);
+	assert_int_equal(from.proxy->n_clients, 0);
+	assert_null(from.proxy->giver);
+	side_stop(&from);
+	close(end);
+	close_ends(&e);
+}
+
+/* Nobody can have taken what has not left yet. */
+static void test_verdict_before_the_rest(void **state)
+{
+	static char bytes[60001];
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct side from;
+	struct ends e = make_ends();
+	struct handover_verdict v = { .number = 1, .answer = HANDOVER_TAKEN };
+	int pair[2], least = 1, one_packet = 16600; /* which the kernel doubles */
+
+	(void)state;
+	begin();
+	memset(bytes, 'x', sizeof(bytes) - 1);
+	int channel = taker_start(&from);
+	struct handover_record r = tunnel_record(1);
+	r.pieces[PIECE_TO_CLIENT] = sizeof(bytes) - 1;
+	assert_int_equal(setsockopt(e.client_fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
+	send_record(channel, &r, &e, bytes);
+	turn(&from);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	close(channel);
+	turn(&from);
+	assert_int_equal(msg_pair(pair), ERR_OK);
+	assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &one_packet, sizeof(one_packet)),
+			 0);
+	handover_give_over(from.proxy, pair[0]);
+	drain_to(from.proxy, DRAIN_RELOAD, false);
+	assert_int_equal(handover_send_verdict(pair[1], &v), ERR_OK);
+	turn(&from);
+	assert_int_equal(from.proxy->n_clients, 1);
+	assert_null(from.proxy->giver);
+	side_stop(&from);
+	close(pair[1]);
+	close_ends(&e);
+}
+
 static void test_refused_is_kept(void **state)
 {
 	struct side from;
@@ -487,6 +570,9 @@ int main(void)
 		cmocka_unit_test(test_taker_dies),
 		cmocka_unit_test(test_last_words),
 		cmocka_unit_test(test_verdicts_without_sense),
+		cmocka_unit_test(test_verdict_of_another_size),
+		cmocka_unit_test(test_verdict_too_many),
+		cmocka_unit_test(test_verdict_before_the_rest),
 		cmocka_unit_test(test_refused_is_kept),
 		cmocka_unit_test(test_ack_waits),
 		cmocka_unit_test(test_ack_does_not_wait_long),

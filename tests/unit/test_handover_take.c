@@ -274,6 +274,55 @@ static void test_longest_wait(void **state)
 	close_ends(&e);
 }
 
+/* Where we let them wait as long as they like, the giver sets no limit. */
+static void test_no_wait_is_ours(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = idle_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	s.proxy->idle_wait.length_us = 0;
+	fd_close(&e.worker_fd);
+	send_record(channel, &r, &e, "");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	clock_freeze(T0 + 3600000000ull);
+	deadline_sweep(&s.proxy->inherited[INHERITED_IDLE], s.proxy);
+	expect_open(e.client);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
+/* It came over an address that we do not have: one answer is left to it. */
+static void test_unknown_address(void **state)
+{
+	struct side s;
+	struct ends e = make_ends();
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+	struct handover_record r = idle_record(1);
+
+	(void)state;
+	begin();
+	int channel = taker_start(&s);
+	fd_close(&e.worker_fd);
+	r.listen = addr_ipv4_loopback(1);
+	send_record(channel, &r, &e, "");
+	turn(&s);
+	assert_int_equal(verdict(channel, 1, &answer), ERR_OK);
+	assert_int_equal(answer, HANDOVER_TAKEN);
+	assert_int_equal(s.proxy->n_clients, 1);
+	assert_true(list_entry(s.proxy->clients.next, struct client, link)->leftover);
+	side_stop(&s);
+	close(channel);
+	close_ends(&e);
+}
+
 /* Our roster is older than the giver's: the slot is none yet. */
 static void test_unknown_slot(void **state)
 {
@@ -616,6 +665,27 @@ static void test_hostile_surplus(void **state)
 	check_refused(&s, channel, "surplus", before);
 }
 
+/* Less than a record, where one has to begin, is none: what would be missing of it is not made up. */
+static void test_hostile_cut(void **state)
+{
+	static const size_t rows[] = { 1, 8, sizeof(struct handover_record) - 1 };
+	static char bytes[HANDOVER_PACKET_BYTES];
+	struct handover_record r = idle_record(1), got;
+	int pair[2], fds[HANDOVER_FDS_MAX];
+	unsigned n_fds;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(msg_pair(pair), ERR_OK);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		send_any(pair[0], &r, rows[i], NULL, 0);
+		assert_int_equal(handover_receive(pair[1], &got, fds, &n_fds, bytes, &n),
+				 ERR_PROTOCOL);
+	}
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void test_hostile_descriptors(void **state)
 {
 	struct side s;
@@ -678,6 +748,8 @@ int main(void)
 		cmocka_unit_test(test_deaf_worker),
 		cmocka_unit_test(test_last_answer),
 		cmocka_unit_test(test_longest_wait),
+		cmocka_unit_test(test_no_wait_is_ours),
+		cmocka_unit_test(test_unknown_address),
 		cmocka_unit_test(test_unknown_slot),
 		cmocka_unit_test(test_giver_is_dead),
 		cmocka_unit_test(test_verdict_does_not_leave),
@@ -686,6 +758,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_sizes),
 		cmocka_unit_test(test_hostile_rest),
 		cmocka_unit_test(test_hostile_surplus),
+		cmocka_unit_test(test_hostile_cut),
 		cmocka_unit_test(test_hostile_descriptors),
 	};
 
