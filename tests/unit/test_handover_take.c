@@ -506,6 +506,7 @@ static const struct hostile hostile[] = {
 };
 
 /* The same of a connection that is no tunnel, and idle but for this. */
+SPOIL(client_kind, r->kind = HANDOVER_KIND_MAX)
 SPOIL(client_for_worker, r->pieces[PIECE_TO_WORKER] = 3)
 SPOIL(client_line, r->pieces[PIECE_LINE] = 3)
 SPOIL(client_slot, r->slot = SLOT)
@@ -530,6 +531,7 @@ SPOIL(client_dead, r->state = CLIENT_DEAD)
 SPOIL(client_state, r->state = UINT32_MAX)
 
 static const struct hostile hostile_clients[] = {
+	{ "of no kind", spoil_client_kind, "" },
 	{ "bytes for a worker", spoil_client_for_worker, "abc" },
 	{ "a line", spoil_client_line, "abc" },
 	{ "a slot", spoil_client_slot, "" },
