@@ -85,9 +85,14 @@ void batch_read(char **scratch, struct block_pool *pool)
 	batch_flush(pool); /* an answer is not to be read before what it answers has left */
 	batch.running = true;
 	for (unsigned i = 0; i < batch.n_readers; i++) {
-		if (!batch.readers[i])
+		struct conn *c = batch.readers[i];
+		if (!c)
 			continue;
-		ops[n] = (struct ring_op){ .fd = batch.readers[i]->fd,
+		if (!c->armed_read) { /* what is there is told when it is switched on again */
+			c->reader = 0;
+			continue;
+		}
+		ops[n] = (struct ring_op){ .fd = c->fd,
 					   .bytes = batch.buffers + n * batch.buffer_bytes,
 					   .n = (uint32_t)batch.buffer_bytes };
 		of[n++] = i;

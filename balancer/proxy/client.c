@@ -164,12 +164,26 @@ static void begin_close(struct client *c, bool linger)
 	c->input = NULL;
 	deadline_stop(&c->deadline);
 	set_state(c, CLIENT_CLOSING);
-	if (c->conn.out.bytes == 0) {
+	bool owed = conn_owes(&c->conn, &c->proxy->blocks);
+	if (c->conn.starved) {
+		client_abort(c, true);
+		return;
+	}
+	if (!owed) {
 		end_when_written(c);
 		return;
 	}
 	client_read_off(c);
 	client_await_writable(c);
+}
+
+/* It has said its last, or is to say no more: what it is owed of its last answer goes first. */
+static void end_idle(struct client *c)
+{
+	if (conn_owes(&c->conn, &c->proxy->blocks))
+		begin_close(c, false);
+	else
+		client_abort(c, false);
 }
 
 /* ---- waits ---- */
@@ -309,7 +323,7 @@ void client_resume(struct client *c)
 	if (c->state == CLIENT_HEAD || c->state == CLIENT_IDLE)
 		client_read_on(c);
 	if (c->eof && c->state == CLIENT_HEAD) /* the rest of this head will not come */
-		client_abort(c, false);
+		end_idle(c);
 }
 
 /* ---- between requests ---- */
@@ -329,7 +343,7 @@ static void become_idle(struct client *c)
 		return;
 	}
 	if (c->eof) {
-		client_abort(c, false);
+		end_idle(c);
 		return;
 	}
 	client_read_on(c);
@@ -391,7 +405,7 @@ static void on_end_of_file(struct client *c)
 	case CLIENT_CLOSING:
 		return;
 	default:
-		client_abort(c, false);
+		end_idle(c);
 	}
 }
 
@@ -472,6 +486,8 @@ static void on_writable(struct client *c)
 		end_when_written(c);
 	else if (c->state == CLIENT_REQUEST)
 		become_idle(c);
+	else if (c->state == CLIENT_IDLE) /* since its answer was left for the end of a turn */
+		deadline_start(&c->deadline, &c->proxy->idle_wait);
 }
 
 static void on_client_event(evutil_socket_t fd, short what, void *arg)
@@ -521,7 +537,7 @@ void client_end_idle(struct client *c)
 	if (c->state != CLIENT_IDLE)
 		return;
 	if (c->served)
-		client_abort(c, false);
+		end_idle(c);
 	else
 		deadline_start(&c->deadline, &c->proxy->linger_wait);
 }
@@ -546,7 +562,8 @@ void client_on_head_timeout(struct deadline *d, void *arg)
 void client_on_idle_timeout(struct deadline *d, void *arg)
 {
 	(void)arg;
-	client_abort(client_of(d), false);
+	struct client *c = client_of(d);
+	client_abort(c, c->conn.out.bytes > 0); /* an answer that is cut must show */
 }
 
 void client_on_body_timeout(struct deadline *d, void *arg)

@@ -43,6 +43,8 @@ static enum err conn_rearm(struct conn *c, bool read, bool write)
 {
 	if (read == c->armed_read && write == c->armed_write)
 		return ERR_OK;
+	if (UNLIKELY(c->starved)) /* what its owner is about to hear must not be taken back */
+		return ERR_NOMEM;
 	if (c->armed_read || c->armed_write)
 		event_del(&c->event);
 	c->armed_read = c->armed_write = false;
@@ -243,10 +245,17 @@ enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent)
 	return conn_rearm(c, c->want_read, false);
 }
 
+bool conn_owes(struct conn *c, struct block_pool *pool)
+{
+	if (c->sender)
+		batch_flush(pool);
+	return c->out.bytes > 0;
+}
+
 void conn_detach(struct conn *c, struct block_pool *pool)
 {
 	batch_leave(c, pool);
-	if (c->armed_read || c->armed_write)
+	if (c->armed_read || c->armed_write || c->starved)
 		event_del(&c->event);
 	c->armed_read = c->armed_write = false;
 }
@@ -275,7 +284,7 @@ void conn_close(struct conn *c, struct block_pool *pool, bool reset)
 	if (c->fd < 0)
 		return;
 	conn_detach(c, pool);
-	if (reset) {
+	if (reset || c->starved) { /* what is cut must show */
 		struct linger now = { .l_onoff = 1, .l_linger = 0 };
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	}

@@ -78,6 +78,10 @@ void conn_unsent(struct conn *c, struct block_pool *pool, struct slice rest, boo
 /* Sends what `out` holds; call when the event says writable.  The same errors. */
 MUST_CHECK enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent);
 
+/* Whether something that was written is still here.  What was left for the end of the turn is
+ * sent first: ask before the end, when there is no later. */
+bool conn_owes(struct conn *c, struct block_pool *pool);
+
 /* Off the loop with all that it holds, and on it again as it was: an edge that came
  * meanwhile is told then.  For a socket that goes to another process, or comes from one. */
 void conn_detach(struct conn *c, struct block_pool *pool);

@@ -122,6 +122,8 @@ static char *gather(const struct pieces *p, struct handover_record *h, size_t *r
  * to take, or as a tunnel. */
 static bool may_go(const struct client *c)
 {
+	if (c->conn.starved) /* what it is owed is lost */
+		return false;
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE: return !c->input && !c->eof && !c->conn.out.bytes;
 	case CLIENT_HEAD: return !c->eof && block_used(c->input) > 0;

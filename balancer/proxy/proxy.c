@@ -85,6 +85,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	};
 	(void)fd, (void)what;
 	loop_turn_begin(p);
+	batch_read(&p->scratch, &p->blocks); /* who has spoken in time is not timed out */
 	watch_clients(p);
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
 		deadline_sweep(classes[i], p);

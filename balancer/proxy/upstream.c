@@ -291,6 +291,8 @@ static void on_upstream_event(evutil_socket_t fd, short what, void *arg)
 	struct upstream *up = arg;
 	(void)fd;
 	loop_turn_begin(up->proxy);
+	if (UNLIKELY(up->conn.sender)) /* no answer is read before what it answers has left */
+		batch_flush(&up->proxy->blocks);
 	if (UNLIKELY(up->conn.unsent)) /* counted when it was left for the end of the turn */
 		up->sent_any = up->conn.unsent = false;
 	if (!up->dead && (what & EV_WRITE))

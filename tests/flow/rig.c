@@ -75,10 +75,26 @@ static struct {
 	size_t heard;
 } late;
 
+/* The balancer's socket that takes little for a while: see rig_narrow(). */
+static struct {
+	int fd;
+	size_t room;
+	unsigned times; /* sends until it is as before */
+} narrow;
+
 /* In front of the C library's: what comes between the balancer's last look and its send()
  * has no other place. */
 ssize_t send(int fd, const void *bytes, size_t n, int flags)
 {
+	if (narrow.times && fd == narrow.fd) {
+		size_t room = narrow.room;
+		narrow.room = 0;
+		narrow.times--;
+		if (room < n) {
+			errno = EAGAIN;
+			return room ? (ssize_t)syscall(SYS_sendto, fd, bytes, room, flags, NULL, 0) : -1;
+		}
+	}
 	if (late.peer && fd == late.fd && late.heard) {
 		n = MIN(n, late.heard);
 		late.heard = 0;
@@ -273,6 +289,7 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 
 	memset(r, 0, sizeof(*r));
 	late.peer = soon.peer = NULL;
+	narrow.times = 0;
 	r->n_fds = count_fds();
 	r->setup = *setup;
 	r->setup.workers = OR(setup->workers, 2);
@@ -459,6 +476,19 @@ void rig_tick(struct rig *r, uint64_t ms)
 	rig_turn(r);
 }
 
+void rig_tick_behind(struct rig *r, uint64_t ms)
+{
+	struct timeval now = { 0, 0 };
+
+	rig_pause(ms);
+	if (r->drained || event_add(r->proxy->sweep_event, &now) != 0)
+		return;
+	pump_peers(r);
+	turn_proxy(r);
+	if (!r->drained)
+		event_del(r->proxy->sweep_event);
+}
+
 bool rig_connect(struct rig *r, unsigned client)
 {
 	return peer_connect(&r->clients[client], &front[r->setup.unix_sockets].address);
@@ -539,6 +569,17 @@ void rig_late(struct rig *r, unsigned conn, size_t heard)
 	late.peer = &r->conns[conn];
 	late.fd = list_entry(first, struct upstream, idle)->conn.fd;
 	late.heard = heard;
+}
+
+void rig_narrow(struct rig *r, size_t room, unsigned times)
+{
+	struct list *first = list_first(&r->proxy->clients);
+
+	if (!first)
+		return;
+	narrow.fd = list_entry(first, struct client, link)->conn.fd;
+	narrow.room = room;
+	narrow.times = times;
 }
 
 void rig_soon(struct rig *r, unsigned conn, const char *text)
@@ -647,6 +688,7 @@ static void check_gauges(const struct rig *r, const char *what)
 void rig_stop(struct rig *r, const char *what)
 {
 	mem_fault_at(0);
+	narrow.times = 0;
 	r->blow = RIG_UNHARMED;
 	let_time_pass(r, what);
 	check_service(r, what);

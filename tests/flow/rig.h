@@ -96,6 +96,8 @@ bool rig_turn(struct rig *r);
 void rig_settle(struct rig *r);
 
 void rig_tick(struct rig *r, uint64_t ms);
+/* The same, and the sweep comes behind what peers did before, in one turn. */
+void rig_tick_behind(struct rig *r, uint64_t ms);
 void rig_pause(uint64_t ms); /* time passes and the proxy did not run: its sweep is behind */
 bool rig_connect(struct rig *r, unsigned client);
 void rig_door(struct rig *r, unsigned worker, enum rig_door door);
@@ -110,6 +112,9 @@ void rig_late(struct rig *r, unsigned conn, size_t heard);
 /* The worker of connection `conn` closes it, or with `text` says that (kept), when the balancer
  * has learnt of its next events and has looked at none. */
 void rig_soon(struct rig *r, unsigned conn, const char *text);
+/* The socket of the client that has been here longest takes `room` bytes more, and no other
+ * before `times` sends of the balancer have met that (two in one turn may pass it by). */
+void rig_narrow(struct rig *r, size_t room, unsigned times);
 void rig_orphan(struct rig *r);
 void rig_reopen_log(struct rig *r);
 uint64_t rig_count(const struct rig *r, enum counter c);

@@ -183,6 +183,9 @@ static void act(struct run *run, const struct step *s)
 	case ACT_SOON:
 		rig_soon(r, s->who - CONN_BASE, s->text);
 		return;
+	case ACT_NARROW:
+		rig_narrow(r, s->who, (unsigned)s->n);
+		return;
 	case ACT_DEAF:
 	case ACT_HEAR:
 		peer_of(run, s->who)->deaf = s->act == ACT_DEAF;
@@ -194,6 +197,9 @@ static void act(struct run *run, const struct step *s)
 	case ACT_TICK:
 		rig_settle(r);
 		rig_tick(r, (uint64_t)s->n);
+		return;
+	case ACT_TICK_BEHIND:
+		rig_tick_behind(r, (uint64_t)s->n);
 		return;
 	case ACT_PAUSE:
 		rig_pause((uint64_t)s->n);

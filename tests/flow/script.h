@@ -28,9 +28,11 @@ enum act {
 	ACT_SHUT, ACT_CLOSE, ACT_RESET,
 	ACT_LATE,        /* connection `who` closes as it is sent to, see rig_late(); n: heard */
 	ACT_SOON,       /* it closes, or says text, in front of all events of the next turn: rig_soon() */
+	ACT_NARROW,      /* n: sends to the oldest client that meet it; the first takes `who` bytes */
 	ACT_DEAF, ACT_HEAR,
 	ACT_SIP,         /* a deaf one takes n bytes all the same */
 	ACT_TICK,        /* n ms pass */
+	ACT_TICK_BEHIND, /* the same, and what peers did before comes in front, in one turn */
 	ACT_PAUSE,       /* n ms pass in which the balancer does not run */
 	ACT_DOOR,        /* worker `who`: enum rig_door n */
 	ACT_ROSTER,      /* worker `who`: enum worker_state n */
@@ -90,10 +92,12 @@ struct step {
 #define RESET(p) { ACT_RESET, (p), 0, NULL }
 #define SOON(p, bytes) { ACT_SOON, (p), 0, (bytes) }
 #define LATE(p, heard) { ACT_LATE, (p), (heard), NULL }
+#define NARROW(room, times) { ACT_NARROW, (room), (times), NULL }
 #define DEAF(p) { ACT_DEAF, (p), 0, NULL }
 #define HEAR(p) { ACT_HEAR, (p), 0, NULL }
 #define SIP(p, bytes) { ACT_SIP, (p), (bytes), NULL }
 #define TICK(ms) { ACT_TICK, 0, (ms), NULL }
+#define TICK_BEHIND(ms) { ACT_TICK_BEHIND, 0, (ms), NULL }
 #define PAUSE(ms) { ACT_PAUSE, 0, (ms), NULL }
 #define DOOR(worker, door) { ACT_DOOR, (worker), RIG_##door, NULL }
 #define ROSTER(worker, state) { ACT_ROSTER, (worker), WORKER_##state, NULL }

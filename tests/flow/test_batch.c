@@ -74,6 +74,77 @@ static const struct step drained[] = {
 	DRAINED(0),
 };
 
+/* The last of an answer was left for the end of the turn, and is not taken whole then: its
+ * client is between two requests already. */
+#define SHORT_ANSWER(times) \
+	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "), \
+	NARROW(5, times), SEND(S0, OK(2) "a0"), EXPECT(C0, "HTTP/")
+
+static const struct step short_answer[] = {
+	SHORT_ANSWER(1),
+	EXPECT(C0, "\r\n\r\na0"),
+	COUNT(connections_idle, 1),
+	ROUND(C0, S0, "b0"),
+};
+
+static const struct step short_then_fin[] = {
+	SHORT_ANSWER(3),
+	SHUT(C0),
+	EXPECT(C0, "\r\n\r\na0"), ENDS(C0),
+};
+
+/* The FIN came before the answer. */
+static const struct step fin_then_short[] = {
+	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "),
+	EXPECT(S0, "\r\n\r\n"), SHUT(C0), SILENCE(S0),
+	NARROW(5, 1), SEND(S0, OK(2) "a0"),
+	EXPECT(C0, "\r\n\r\na0"), ENDS(C0),
+};
+
+static const struct step short_then_drain[] = {
+	SHORT_ANSWER(2),
+	DRAIN(SHUTDOWN),
+	EXPECT(C0, "\r\n\r\na0"), ENDS(C0),
+	DRAINED(0),
+};
+
+static const struct step drain_then_short[] = {
+	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "),
+	EXPECT(S0, "\r\n\r\n"), DRAIN(SHUTDOWN), SILENCE(S0),
+	NARROW(5, 1), SEND(S0, OK(2) "a0"),
+	EXPECT(C0, "\r\n\r\na0"), ENDS(C0),
+	DRAINED(0),
+};
+
+/* The next request has come, and part of a third that will not be whole. */
+static const struct step short_then_next[] = {
+	SHORT_ANSWER(3),
+	SEND(C0, GET("/b0") "GET /c"), SHUT(C0),
+	EXPECT(S0, "GET /b0 "), SEND(S0, OK(2) "b0"),
+	EXPECT(C0, "\r\n\r\na0"), EXPECT(C0, "\r\n\r\nb0"), ENDS(C0),
+};
+
+/* Its first bytes were to be read at the end of the turn, and are before, by the order to
+ * end; nothing more is, as long as no worker takes them. */
+static const struct step read_by_drain[] = {
+	CONNECT(C0), ROUND(C0, S0, "w0"), COMING(1), ROSTER(0, STOPPING), ROSTER(1, STOPPING), SILENCE(C0),
+	SEND(C0, POST("/p1", 150000)), FILL(C0, 150000), DRAIN(SHUTDOWN),
+	COUNT(requests_in_flight, 1),
+	ROSTER(1, UP),
+	EXPECT(S1, "\r\n\r\n"), PATTERN(S1, 150000), SEND(S1, OK(2) "p1"),
+	EXPECT(C0, "\r\n\r\np1"), ENDS(C0),
+	DRAINED(0),
+};
+
+/* Who has spoken by the time that its wait is found to be over is heard. */
+static const struct step spoke_in_time[] = {
+	CONNECT(C0), CONNECT(C1), ROUND(C0, S0, "w0"), ROUND(C1, S1, "w1"),
+	SEND(C0, GET("/a0")), TICK_BEHIND(3600000),
+	EXPECT(S2, "GET /a0 "), SEND(S2, OK(2) "a0"), TICK_BEHIND(3600000),
+	EXPECT(C0, "\r\n\r\na0"),
+	ENDS(C1),
+};
+
 static const struct scenario scenarios[] = {
 	SCENARIO(together),
 	SCENARIO(together, .setup = { .unix_sockets = true }),
@@ -81,6 +152,14 @@ static const struct scenario scenarios[] = {
 	SCENARIO(mixed, .setup = { .unix_sockets = true }),
 	SCENARIO(some_go),
 	SCENARIO(drained),
+	SCENARIO(short_answer, .setup = { .workers = 1 }),
+	SCENARIO(short_then_fin, .setup = { .workers = 1 }),
+	SCENARIO(fin_then_short, .setup = { .workers = 1 }),
+	SCENARIO(short_then_drain, .setup = { .workers = 1 }),
+	SCENARIO(drain_then_short, .setup = { .workers = 1 }),
+	SCENARIO(short_then_next, .setup = { .workers = 1 }),
+	SCENARIO(read_by_drain, .setup = { .unix_sockets = true }),
+	SCENARIO(spoke_in_time),
 };
 
 int main(int argc, char **argv)
