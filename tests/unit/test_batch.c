@@ -14,6 +14,7 @@
 #include "balancer/proxy/batch.h"
 #include "balancer/proxy/ring.h"
 #include "common/fd.h"
+#include "common/mem.h"
 
 #define SCRATCH 4096
 
@@ -376,6 +377,40 @@ static void test_no_room(void **state)
 	end(&p[1]);
 }
 
+/* Nor can it be kept; the event that tells of it does not outlive the connection. */
+static void test_no_memory(void **state)
+{
+	struct block_pool none;
+	struct party p;
+	char big[16384] = "";
+	struct iovec iov = { big, 5 };
+
+	(void)state;
+	if (!ring_on())
+		skip();
+	for (int told = 0; told < 2; told++) {
+		block_pool_init(&none);
+		make(&p);
+		conn_read_off(&p.conn);
+		while (send(p.conn.fd, big, sizeof(big), MSG_DONTWAIT) > 0)
+			;
+		assert_int_equal(conn_write_soon(&p.conn, &none, &iov, 1, NULL), ERR_OK);
+		mem_fault_at(1);
+		batch_flush(&none);
+		mem_fault_at(0);
+		assert_true(p.conn.starved && p.conn.broken);
+		assert_int_equal(conn_flush(&p.conn, &none, NULL), ERR_NOMEM);
+		if (!told)
+			conn_close(&p.conn, &none, false);
+		assert_true(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+		assert_int_equal(p.conn.reader > 0, told); /* the owner was called */
+		batch_read(&scratch, &none);
+		assert_int_equal(p.events, 0); /* and it does not read what it does not watch */
+		end(&p);
+		block_pool_fini(&none);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_one_ends_another),    cmocka_unit_test(test_order_is_kept),
 		cmocka_unit_test(test_sent_before_the_end), cmocka_unit_test(test_more_than_fit),
 		cmocka_unit_test(test_peer_is_gone),        cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, boot, halt);
