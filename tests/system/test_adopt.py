@@ -160,7 +160,8 @@ def test_what_has_changed_since_the_start(running):
 	victim = running.worker(0)
 	victim.kill()
 	running.wait_new_workers([victim])
-	running.wait(lambda: all(running.accepts(w) for w in running.workers()), 'both accept')
+	running.wait_log(rf'worker 0 \(pid {running.worker(0).pid}\) ready')
+	status(running)  # is answered in a later turn than the one which saw and wrote down that it is ready
 	workers = identity(running)
 	running.kill_master()
 	running.start_heir()
