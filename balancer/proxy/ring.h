@@ -1,7 +1,7 @@
 /* Several sends and receives by one system call.
  *
- * Entering the kernel costs as much as what a small send() or recv() does there: 0.1 to 0.4 us
- * on bare metal, above 1 us on some virtual machines.  Where the kernel has io_uring(7), it is
+ * Entering the kernel can cost as much as what a small send() or recv() does there: 1.1 us on
+ * the virtual machine of docs/performance.md.  Where the kernel has io_uring(7), it is
  * entered once for all that a turn of the loop has to send, or to read.  No operation waits:
  * each has its result when ring_run() returns, so nothing is ever under way, and no buffer has
  * to live longer than the call.  Readiness stays with libevent and epoll.
