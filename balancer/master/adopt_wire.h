@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "balancer/master/state.h"
+#include "balancer/master/state_in.h"
 #include "common/base.h"
 #include "common/err.h"
 

@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "balancer/master/state.h"
+#include "balancer/master/state_in.h"
 #include "common/base.h"
 #include "common/err.h"
 

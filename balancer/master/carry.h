@@ -4,7 +4,8 @@
 #ifndef DROVER_MASTER_CARRY_H
 #define DROVER_MASTER_CARRY_H
 
-#include "balancer/master/state.h"
+#include "balancer/master/state_in.h"
+#include "balancer/master/state_out.h"
 #include "common/base.h"
 #include "common/err.h"
 

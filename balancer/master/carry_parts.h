@@ -4,7 +4,8 @@
 
 #include "balancer/master/backoff.h"
 #include "balancer/master/core.h"
-#include "balancer/master/state.h"
+#include "balancer/master/state_in.h"
+#include "balancer/master/state_out.h"
 
 struct app;
 struct release;

@@ -1,5 +1,5 @@
-/* The master's state, for the files of this folder.  One instance, kept by
- * master.c; every function here gets it as a parameter. */
+/* The master's state, for the files of this folder, and what all of them use.  One
+ * instance, made by master.c; nearly every function gets it as a parameter. */
 #ifndef DROVER_MASTER_CORE_H
 #define DROVER_MASTER_CORE_H
 
@@ -87,6 +87,10 @@ struct master {
 	bool finished;                /* leave the loop */
 	int exit_status;
 };
+
+/* Borrows `m`, the one of this process, for the functions below that forked children call
+ * without it; NULL: there is none any more. */
+void master_keep(struct master *m);
 
 /* Assigns an event of this loop at control priority (worker output runs below it). */
 void master_event(struct master *m, struct event *ev, int fd, short what, event_callback_fn f,

@@ -6,8 +6,7 @@
 #define DROVER_MASTER_TAKEOVER_H
 
 #include <stdbool.h>
-
-#include "balancer/master/state.h"
+#include <stddef.h>
 
 struct takeover {
 	int state_fd;       /* -1: an ordinary start */

@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "balancer/master/state.h"
+#include "balancer/master/state_in.h"
+#include "balancer/master/state_out.h"
 #include "common/fd.h"
 #include "common/mem.h"
 #include "lib/process.h"
