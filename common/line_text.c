@@ -34,8 +34,7 @@ size_t line_text_show(char *out, const char *line, size_t n, bool colours)
 {
 	size_t to = 0;
 
-	if (n && line[n - 1] == '\r')
-		n--;
+	n -= n && line[n - 1] == '\r';
 	for (size_t i = 0; i < n;) {
 		size_t plain = colours ? colour_at(line + i, n - i) : 0;
 		if (plain == 0 && !is_control(line, i, n))
@@ -80,42 +79,53 @@ static size_t utf8_at(const unsigned char *s, size_t n)
 	return length;
 }
 
-size_t line_text_json(char *out, const char *line, size_t n)
+/* The character at the front of the line, or U+FFFD for a byte with which none begins; *ret_used:
+ * how many bytes of the line that was.  Returns how many `out` got. */
+static size_t put_utf8(char *out, const char *line, size_t n, size_t *ret_used)
 {
-	size_t to = 0;
+	size_t length = utf8_at((const unsigned char *)line, n);
 
-	if (n && line[n - 1] == '\r')
-		n--;
-	for (size_t i = 0, length; i < n; i += MAX(length, 1u)) {
-		unsigned char c = (unsigned char)line[i];
-		length = utf8_at((const unsigned char *)line + i, n - i);
-		if (length == 0) {
-			memcpy(out + to, "\xef\xbf\xbd", 3);
-			to += 3;
-		} else if (c < 0x20 || c == 0x7f) {
-			memcpy(out + to, (char[]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] },
-			       6);
-			to += 6;
-		} else {
-			if (c == '"' || c == '\\')
-				out[to++] = '\\';
-			memcpy(out + to, line + i, length);
-			to += length;
-		}
+	*ret_used = MAX(length, 1u);
+	if (length == 0)
+		memcpy(out, "\xef\xbf\xbd", 3);
+	else
+		memcpy(out, line, length);
+	return length ? length : 3;
+}
+
+/* What has to be escaped in a JSON string, or should be; 0: it is none of these. */
+static size_t put_escape(char *out, unsigned char c)
+{
+	if (c == '"' || c == '\\') {
+		memcpy(out, (char[]){ '\\', (char)c }, 2);
+		return 2;
 	}
-	return to;
+	if (c >= 0x20 && c != 0x7f)
+		return 0;
+	memcpy(out, (char[]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] }, 6);
+	return 6;
 }
 
 size_t line_text_utf8(char *out, const char *line, size_t n)
 {
 	size_t to = 0;
 
-	if (n && line[n - 1] == '\r')
-		n--;
-	for (size_t i = 0, length; i < n; i += MAX(length, 1u)) {
-		length = utf8_at((const unsigned char *)line + i, n - i);
-		memcpy(out + to, length ? line + i : "\xef\xbf\xbd", length ? length : 3);
-		to += length ? length : 3;
+	n -= n && line[n - 1] == '\r';
+	for (size_t i = 0, used; i < n; i += used)
+		to += put_utf8(out + to, line + i, n - i, &used);
+	return to;
+}
+
+/* The same, escaped. */
+size_t line_text_json(char *out, const char *line, size_t n)
+{
+	size_t to = 0;
+
+	n -= n && line[n - 1] == '\r';
+	for (size_t i = 0, used; i < n; i += used) {
+		size_t escape = put_escape(out + to, (unsigned char)line[i]);
+		used = 1;
+		to += escape ? escape : put_utf8(out + to, line + i, n - i, &used);
 	}
 	return to;
 }

@@ -12,15 +12,15 @@
 #define LINE_TEXT_SHOWN 4
 size_t line_text_show(char *out, const char *line, size_t n, bool colours);
 
-/* The line as the inside of a JSON string (RFC 8259 section 7); what is not UTF-8
- * becomes U+FFFD, since JSON cannot hold it.  `out` has room for LINE_TEXT_JSON * n bytes. */
-#define LINE_TEXT_JSON 6
-size_t line_text_json(char *out, const char *line, size_t n);
-
 /* The line as UTF-8; each byte that belongs to none becomes U+FFFD; a CR at the
- * end goes.  `out` has room for
- * LINE_TEXT_UTF8 * n bytes. */
+ * end goes.  `out` has room for LINE_TEXT_UTF8 * n bytes. */
 #define LINE_TEXT_UTF8 3
 size_t line_text_utf8(char *out, const char *line, size_t n);
+
+/* The same as the inside of a JSON string (RFC 8259 section 7), for the workers' output: with
+ * jansson each line would be allocated, as a tree, in the master.  Where jansson writes,
+ * line_text_utf8() is what it needs, and it escapes.  `out` has room for LINE_TEXT_JSON * n bytes. */
+#define LINE_TEXT_JSON 6
+size_t line_text_json(char *out, const char *line, size_t n);
 
 #endif
