@@ -222,4 +222,43 @@ static inline void begin(void)
 	set_worker(WORKER_UP);
 }
 
+/* The giver's end of a channel: what came of the record of this number. */
+static inline void expect_answer(int channel, uint64_t number, enum handover_answer expected)
+{
+	enum handover_answer answer = HANDOVER_ANSWER_MAX;
+
+	assert_int_equal(verdict(channel, number, &answer), ERR_OK);
+	assert_int_equal(answer, expected);
+}
+
+/* What most of these tests begin with: one balancer, one connection, and our end of the
+ * channel between it and another balancer: of the giver, later of the taker; -1: none. */
+struct scene {
+	struct side s;
+	struct ends e;
+	int channel;
+};
+
+static inline void scene_start(struct scene *t)
+{
+	begin();
+	t->e = make_ends();
+	t->channel = taker_start(&t->s);
+}
+
+static inline void scene_stop(struct scene *t)
+{
+	side_stop(&t->s);
+	fd_close(&t->channel);
+	close_ends(&t->e);
+}
+
+/* The connection comes over the channel, and the balancer has it now. */
+static inline void take(struct scene *t, const struct handover_record *r, const char *bytes)
+{
+	send_record(t->channel, r, &t->e, bytes);
+	turn(&t->s);
+	expect_answer(t->channel, r->number, HANDOVER_TAKEN);
+}
+
 #endif
