@@ -163,6 +163,9 @@ static void open_door(struct door *d, bool unix_socket)
 	if (!unix_socket && (setsockopt(d->fd, SOL_SOCKET, SO_SNDBUF, &(int){ 16384 }, sizeof(int)) ||
 			     setsockopt(d->fd, SOL_SOCKET, SO_RCVBUF, &(int){ 16384 }, sizeof(int))))
 		abort();
+	/* As fd_listen() does.  Without it the kernel keeps a short message back until the one before
+	 * has been acknowledged, which it may put off, and scripts' steps come in another order. */
+	fd_set_nodelay(d->fd);
 	if (listen(d->fd, 128))
 		abort();
 }

@@ -42,6 +42,7 @@ bool peer_connect(struct peer *p, const struct addr *a)
 	if (p->fd < 0 ||
 	    (p->room && setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &p->room, sizeof(p->room))))
 		return false;
+	fd_set_nodelay(p->fd); /* what it says is there for the next turn, whatever has been acknowledged */
 	return connect(p->fd, &a->sa, a->len) == 0 || errno == EINPROGRESS;
 }
 
