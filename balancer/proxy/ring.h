@@ -6,8 +6,8 @@
  * each has its result when ring_run() returns, so nothing is ever under way, and no buffer has
  * to live longer than the call.  Readiness stays with libevent and epoll.
  *
- * Without a ring (a kernel before 5.19, or one that forbids it, as containers often do) the
- * same calls are made one by one.
+ * Without a ring (a kernel before 5.19, one that forbids it, as containers often do, or one that
+ * has failed it) the same calls are made one by one.
  */
 #ifndef DROVER_PROXY_RING_H
 #define DROVER_PROXY_RING_H
