@@ -101,10 +101,15 @@ uint64_t tally_refusals(const struct tally *t, enum tally_side side, enum http_r
 uint64_t tally_peers(const struct tally *t, uint64_t key);
 
 /* The owner of a row; the load and the store need not be one instruction. */
+static inline void tally_raise(_Atomic uint64_t *n, uint64_t by)
+{
+	uint64_t v = atomic_load_explicit(n, memory_order_relaxed);
+	atomic_store_explicit(n, v + by, memory_order_relaxed);
+}
+
 static inline void tally_add(struct tally_row *row, enum counter c, uint64_t by)
 {
-	uint64_t v = atomic_load_explicit(&row->counters[c], memory_order_relaxed);
-	atomic_store_explicit(&row->counters[c], v + by, memory_order_relaxed);
+	tally_raise(&row->counters[c], by);
 }
 
 static inline void tally_inc(struct tally_row *row, enum counter c)
@@ -114,9 +119,7 @@ static inline void tally_inc(struct tally_row *row, enum counter c)
 
 static inline void tally_refused(struct tally_row *row, enum tally_side side, enum http_rule rule)
 {
-	_Atomic uint64_t *n = &row->refusals[side][rule];
-	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+	tally_raise(&row->refusals[side][rule], 1);
 }
 
 static inline void tally_dec(struct tally_row *row, enum counter c)

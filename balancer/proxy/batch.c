@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "balancer/board/tally.h"
 #include "balancer/proxy/ring.h"
 #include "common/mem.h"
 
@@ -19,6 +20,7 @@ static struct {
 
 	/* left to be sent */
 	struct conn *senders[RING_OPS];
+	_Atomic uint64_t *counters[RING_OPS]; /* of bytes sent; NULL: nobody counts them */
 	struct ring_op sends[RING_OPS];
 	unsigned n_sends;
 	char *bytes; /* RING_OPS * BATCH_SEND_BYTES */
@@ -116,7 +118,8 @@ bool batch_take(struct conn *c, ssize_t *ret_n)
 
 /* ---- sending ---- */
 
-bool batch_send(struct conn *c, const struct iovec *iov, int n_iov, size_t total)
+bool batch_send(struct conn *c, const struct iovec *iov, int n_iov, size_t total,
+		_Atomic uint64_t *counter)
 {
 	if (!ring_on() || total > BATCH_SEND_BYTES || c->sender || batch.n_sends == RING_OPS)
 		return false;
@@ -128,6 +131,7 @@ bool batch_send(struct conn *c, const struct iovec *iov, int n_iov, size_t total
 	batch.sends[batch.n_sends] =
 		(struct ring_op){ .fd = c->fd, .send = true, .bytes = bytes, .n = (uint32_t)total };
 	batch.senders[batch.n_sends] = c;
+	batch.counters[batch.n_sends] = counter;
 	c->sender = (uint8_t)++batch.n_sends;
 	return true;
 }
@@ -142,6 +146,8 @@ void batch_flush(struct block_pool *pool)
 		const struct ring_op *op = &batch.sends[i];
 		uint32_t sent = (uint32_t)MAX(op->result, 0);
 		batch.senders[i]->sender = 0;
+		if (batch.counters[i])
+			tally_raise(batch.counters[i], sent);
 		if (UNLIKELY(sent < op->n))
 			conn_unsent(batch.senders[i], pool,
 				    (struct slice){ op->bytes + sent, op->n - sent }, sent == 0);

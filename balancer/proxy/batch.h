@@ -31,8 +31,10 @@ void batch_read(char **scratch, struct block_pool *pool);
 /* What was read for `c` and not told yet; false: nothing was.  conn_read() alone. */
 bool batch_take(struct conn *c, ssize_t *ret_n);
 
-/* Takes a copy of `iov`, to be sent by batch_flush(); false when it cannot: send it now. */
-bool batch_send(struct conn *c, const struct iovec *iov, int n_iov, size_t total);
+/* Takes a copy of `iov`, to be sent by batch_flush(); false when it cannot: send it now.
+ * `counter`: as conn_write_soon()'s. */
+bool batch_send(struct conn *c, const struct iovec *iov, int n_iov, size_t total,
+		_Atomic uint64_t *counter);
 
 /* Sends; what the kernel does not take of it goes to conn_unsent(). */
 void batch_flush(struct block_pool *pool);

@@ -186,6 +186,22 @@ static void end_idle(struct client *c)
 		client_abort(c, false);
 }
 
+/* ---- its answers ---- */
+
+enum err client_write(struct client *c, struct iovec *iov, int n_iov)
+{
+	size_t sent;
+	enum err e = conn_write(&c->conn, &c->proxy->blocks, iov, n_iov, &sent);
+	tally_add(c->proxy->row, COUNTER_bytes_out, sent);
+	return e;
+}
+
+enum err client_write_soon(struct client *c, struct iovec *iov, int n_iov)
+{
+	return conn_write_soon(&c->conn, &c->proxy->blocks, iov, n_iov, NULL,
+			       &c->proxy->row->counters[COUNTER_bytes_out]);
+}
+
 /* ---- waits ---- */
 
 void client_read_on(struct client *c)
@@ -476,7 +492,7 @@ static void on_writable(struct client *c)
 	if (c->conn.out.bytes) {
 		if (sent && c->request)
 			request_on_client_took(c->request);
-		else if (sent)
+		else if (sent && c->state != CLIENT_HEAD) /* its next head has a clock of its own */
 			client_await_writable(c);
 		return;
 	}

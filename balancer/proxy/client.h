@@ -67,6 +67,10 @@ void client_addr(const struct client *c, struct addr *ret_addr);
 /* Whether `trust` names this peer. */
 bool client_trusts(const struct proxy *p, const struct addr *peer);
 
+/* Writes to it, as conn_write() and conn_write_soon() do, and counts what leaves. */
+MUST_CHECK enum err client_write(struct client *c, struct iovec *iov, int n_iov);
+MUST_CHECK enum err client_write_soon(struct client *c, struct iovec *iov, int n_iov);
+
 /* The request of this client has ended and its reply, if any, was handed to the
  * socket.  `close`: the connection ends after it.  `unread`: parts of the request
  * were not read, so the end lingers. */

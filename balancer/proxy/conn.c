@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "balancer/board/tally.h"
 #include "balancer/proxy/batch.h"
 #include "common/fd.h"
 
@@ -186,23 +187,36 @@ enum err conn_write(struct conn *c, struct block_pool *pool, struct iovec *iov, 
 	return conn_rearm(c, c->want_read, true);
 }
 
-enum err conn_write_soon(struct conn *c, struct block_pool *pool, struct iovec *iov, int n_iov,
-			 size_t *ret_sent)
+/* Whether all `total` bytes of it are left for the end of the turn. */
+static bool leave(struct conn *c, struct block_pool *pool, const struct iovec *iov, int n_iov,
+		  size_t total, _Atomic uint64_t *counter)
 {
-	size_t total = 0;
-	for (int i = 0; i < n_iov; i++)
-		total += iov[i].iov_len;
 	/* What leaves with the FIN is sent with the close() that follows at once. */
 	if (c->broken || c->last || c->out.bytes || total > BATCH_SEND_BYTES)
-		return conn_write(c, pool, iov, n_iov, ret_sent);
-	if (!batch_send(c, iov, n_iov, total)) {
-		batch_flush(pool); /* full, or it has something there already */
-		if (c->broken || c->out.bytes || !batch_send(c, iov, n_iov, total))
-			return conn_write(c, pool, iov, n_iov, ret_sent);
+		return false;
+	if (batch_send(c, iov, n_iov, total, counter))
+		return true;
+	batch_flush(pool); /* full, or it has something there already */
+	return !c->broken && !c->out.bytes && batch_send(c, iov, n_iov, total, counter);
+}
+
+enum err conn_write_soon(struct conn *c, struct block_pool *pool, struct iovec *iov, int n_iov,
+			 size_t *ret_sent, _Atomic uint64_t *counter)
+{
+	enum err e = ERR_OK;
+	size_t total = 0, sent;
+	for (int i = 0; i < n_iov; i++)
+		total += iov[i].iov_len;
+	if (leave(c, pool, iov, n_iov, total, counter)) {
+		sent = total;
+	} else {
+		e = conn_write(c, pool, iov, n_iov, &sent);
+		if (counter)
+			tally_raise(counter, sent);
 	}
 	if (ret_sent)
-		*ret_sent = total;
-	return ERR_OK;
+		*ret_sent = sent;
+	return e;
 }
 
 void conn_unsent(struct conn *c, struct block_pool *pool, struct slice rest, bool nothing)

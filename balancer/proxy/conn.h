@@ -67,10 +67,11 @@ MUST_CHECK enum err conn_write(struct conn *c, struct block_pool *pool, struct i
 			       size_t *ret_sent);
 
 /* The same, but a short message may leave only at the end of the turn, together with others'
- * (batch.h): *ret_sent counts it as sent.  What the kernel does not take then is in `out`, and
- * the owner hears that the socket is writable. */
+ * (batch.h): *ret_sent takes it for sent.  What the kernel does not take then is in `out`, and
+ * the owner hears that the socket is writable.  `counter` (may be NULL) is raised by what the
+ * kernel takes of it, when it does; what is in `out` is not its affair. */
 MUST_CHECK enum err conn_write_soon(struct conn *c, struct block_pool *pool, struct iovec *iov,
-				    int n_iov, size_t *ret_sent);
+				    int n_iov, size_t *ret_sent, _Atomic uint64_t *counter);
 
 /* For batch.c: the kernel has not taken `rest` of it; `nothing`: not a byte. */
 void conn_unsent(struct conn *c, struct block_pool *pool, struct slice rest, bool nothing);

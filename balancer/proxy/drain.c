@@ -30,7 +30,8 @@ static void end_client(struct client *c, enum drain_level level)
 {
 	struct proxy *p = c->proxy;
 	if (level == DRAIN_HARD) {
-		if (c->input || (c->state != CLIENT_IDLE && c->state != CLIENT_LINGER)) {
+		if (c->input || (c->state != CLIENT_IDLE && c->state != CLIENT_LINGER) ||
+		    conn_owes(&c->conn, &p->blocks)) {
 			tally_inc(p->row, COUNTER_connections_forced);
 			p->forced = true;
 		}
@@ -39,7 +40,7 @@ static void end_client(struct client *c, enum drain_level level)
 		else
 			client_abort(c, true);
 	} else if (c->state == CLIENT_IDLE && !c->input) {
-		if (level == DRAIN_SHUTDOWN)
+		if (level == DRAIN_SHUTDOWN || conn_owes(&c->conn, &p->blocks))
 			client_end_idle(c);
 		else
 			client_abort(c, true);

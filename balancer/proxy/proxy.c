@@ -76,6 +76,14 @@ static void watch_clients(struct proxy *p)
 	}
 }
 
+/* Its callbacks are those that were left, and counted then. */
+static void read_batch(struct proxy *p)
+{
+	unsigned events = p->turn_events;
+	batch_read(&p->scratch, &p->blocks);
+	p->turn_events = events;
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
 	struct proxy *p = arg;
@@ -85,7 +93,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	};
 	(void)fd, (void)what;
 	loop_turn_begin(p);
-	batch_read(&p->scratch, &p->blocks); /* who has spoken in time is not timed out */
+	read_batch(p); /* who has spoken in time is not timed out */
 	watch_clients(p);
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
 		deadline_sweep(classes[i], p);
@@ -208,7 +216,7 @@ bool proxy_turn(struct proxy *p, int flags)
 	p->turn_events = 0;
 	if (event_base_loop(p->base, EVLOOP_ONCE | flags) < 0)
 		die(EXIT_FAILED, "the event loop failed");
-	batch_read(&p->scratch, &p->blocks);
+	read_batch(p);
 	/* A request that pacing lets go may end at once, with the next one behind it. */
 	do {
 		resume_clients(p);

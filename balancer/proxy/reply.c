@@ -39,7 +39,7 @@ struct own_reply reply_error(struct client *c, const struct request *r, enum out
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	http_out_error_page(&o, &page);
 	struct iovec iov = { p->out, (size_t)(o.p - p->out) };
-	*ret_err = conn_write(&c->conn, &p->blocks, &iov, 1, NULL);
+	*ret_err = client_write(c, &iov, 1);
 	tally_inc(p->row, COUNTER_replies_own);
 	tally_inc(p->row, page.status >= 500 ? COUNTER_replies_5xx : COUNTER_replies_4xx);
 	return (struct own_reply){ outcome, rule, page.status, body_bytes(p->out, iov.iov_len) };

@@ -276,7 +276,7 @@ static bool send_head(struct request *r, struct upstream *up)
 	upstream_assign(up, r);
 	/* With others', if that is all there is to send, and the connection is known to stand. */
 	bool soon = up->reused && stream_ended(&r->to_worker);
-	enum err e = soon ? conn_write_soon(&up->conn, &p->blocks, &iov, 1, &sent)
+	enum err e = soon ? conn_write_soon(&up->conn, &p->blocks, &iov, 1, &sent, NULL)
 			  : conn_write(&up->conn, &p->blocks, &iov, 1, &sent);
 	if (e == ERR_NOMEM) { /* part of it may be out */
 		request_answer_self(r, OUTCOME_NO_RESOURCES, HTTP_RULE_NONE);

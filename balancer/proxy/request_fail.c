@@ -46,7 +46,7 @@ void request_on_upstream_end(struct request *r, enum err why)
 	struct iovec iov[STREAM_IOV];
 	char line[HTTP_CHUNK_LINE_MAX];
 	int n = stream_frame(&r->to_client, &end, line, iov);
-	if (n && conn_write(&r->client->conn, &r->proxy->blocks, iov, n, NULL) != ERR_OK)
+	if (n && client_write(r->client, iov, n) != ERR_OK)
 		request_on_client_gone(r);
 	else
 		request_finish(r, OUTCOME_OK);

@@ -32,7 +32,7 @@ static bool relay_interim(struct request *r)
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	rewrite_reply(r, &p->reply_head, &o);
 	struct iovec iov = { p->out, (size_t)(o.p - p->out) };
-	if (conn_write(&r->client->conn, &p->blocks, &iov, 1, NULL) != ERR_OK) {
+	if (client_write(r->client, &iov, 1) != ERR_OK) {
 		request_on_client_gone(r);
 		return false;
 	}
@@ -200,11 +200,8 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 	 * meet our end: no byte is held back then. */
 	r->client->conn.last = piece.ended && !r->keep_alive;
 	if (n_iov) {
-		size_t sent = 0;
-		enum err e = piece.ended
-				     ? conn_write_soon(&r->client->conn, &x->blocks, iov, n_iov, &sent)
-				     : conn_write(&r->client->conn, &x->blocks, iov, n_iov, &sent);
-		tally_add(x->row, COUNTER_bytes_out, sent);
+		enum err e = piece.ended ? client_write_soon(r->client, iov, n_iov)
+					 : client_write(r->client, iov, n_iov);
 		if (e != ERR_OK) {
 			request_on_client_gone(r);
 			return;

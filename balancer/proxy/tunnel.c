@@ -41,7 +41,7 @@ void tunnel_start(struct request *r, char *rest, size_t n_rest)
 	rewrite_reply(r, &p->reply_head, &o);
 	deadline_stop(&r->upstream->deadline);
 	struct iovec iov[2] = { { p->out, (size_t)(o.p - p->out) }, { rest, n_rest } };
-	if (o.full || conn_write(&c->conn, &p->blocks, iov, n_rest ? 2 : 1, NULL) != ERR_OK) {
+	if (o.full || client_write(c, iov, n_rest ? 2 : 1) != ERR_OK) {
 		request_on_client_gone(r);
 		return;
 	}
@@ -103,11 +103,9 @@ void tunnel_from_worker(struct request *r, char *p, size_t n)
 {
 	struct client *c = r->client;
 	struct iovec iov = { p, n };
-	size_t sent = 0;
 	tunnel_touch(r);
 	r->bytes_out += n;
-	enum err e = conn_write(&c->conn, &r->proxy->blocks, &iov, 1, &sent);
-	tally_add(r->proxy->row, COUNTER_bytes_out, sent);
+	enum err e = client_write(c, &iov, 1);
 	if (e != ERR_OK)
 		request_finish_tunnel(r);
 	else if (c->conn.out.bytes)

@@ -256,6 +256,7 @@ static void make_config(struct rig *r)
 		.queue_limit = OR(s->queue, 8),
 		.queue_timeout_ms = 10000,
 	};
+	r->listen.address = front[s->unix_sockets].address;
 	r->route = (struct cfg_route){ .path = s->routed ? path : NULL };
 	r->config = (struct config){
 		PROXY_CONFIG, .listens = &r->listen, .n_listens = 1,
@@ -304,6 +305,7 @@ void rig_start(struct rig *r, const struct rig_setup *setup, enum rig_blow blow,
 		peer_init(&r->clients[i]);
 	for (int i = 0; i < RIG_CONNS; i++)
 		peer_init(&r->conns[i]);
+	heir_init(&r->heir);
 	empty_doors(r);
 	clock_freeze(now_us);
 	make_config(r);
@@ -395,7 +397,7 @@ static bool pump_peers(struct rig *r)
 		moved |= peer_pump(&r->conns[i]);
 		answer_alone(r, i);
 	}
-	return moved;
+	return heir_pump(&r->heir) || moved;
 }
 
 static void hear_proxy(struct rig *r)
@@ -429,6 +431,7 @@ static bool turn_proxy(struct rig *r)
 	if (!r->proxy->turn_open)
 		return false;
 	r->turns++;
+	r->busiest = MAX(r->busiest, r->proxy->turn_events);
 	hear_proxy(r);
 	strike(r);
 	return true;
@@ -563,6 +566,18 @@ void rig_drain(struct rig *r, uint32_t level)
 		(void)!msg_send(r->master, &m, -1);
 }
 
+void rig_hand_over(struct rig *r, bool refuses)
+{
+	struct msg m = { .type = MSG_HAND_OVER };
+	int channel = heir_open(&r->heir);
+
+	r->heir.refuses = refuses;
+	if (r->master >= 0)
+		(void)!msg_send(r->master, &m, channel);
+	fd_close(&channel);
+	rig_drain(r, DRAIN_RELOAD);
+}
+
 void rig_late(struct rig *r, unsigned conn, size_t heard)
 {
 	struct list *first = list_first(&r->proxy->workers[r->conn_worker[conn]].idle);
@@ -693,6 +708,7 @@ void rig_stop(struct rig *r, const char *what)
 	mem_fault_at(0);
 	narrow.times = 0;
 	r->blow = RIG_UNHARMED;
+	heir_die(&r->heir);
 	let_time_pass(r, what);
 	check_service(r, what);
 	rig_drain(r, DRAIN_HARD);
@@ -715,6 +731,8 @@ void rig_stop(struct rig *r, const char *what)
 		peer_close(&r->clients[i]);
 	for (int i = 0; i < RIG_CONNS; i++)
 		peer_close(&r->conns[i]);
+	for (int i = 0; i < HEIR_PEERS; i++)
+		peer_close(&r->heir.peers[i]);
 	empty_doors(r);
 	tally_retire(tally, r->row);
 	if (count_fds() != r->n_fds)
@@ -727,4 +745,5 @@ void rig_fini(struct rig *r)
 		peer_fini(&r->clients[i]);
 	for (int i = 0; i < RIG_CONNS; i++)
 		peer_fini(&r->conns[i]);
+	heir_fini(&r->heir);
 }

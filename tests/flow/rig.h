@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "balancer/proxy/loop.h"
+#include "flow/heir.h"
 #include "lib/peer.h"
 
 #define RIG_CLIENTS 8
@@ -77,11 +78,14 @@ struct rig {
 	uint32_t n_conns;
 	int fillers[RIG_WORKERS][2];  /* keep a silent worker's queue full; else -1 */
 
+	struct heir heir;       /* of the next generation; see rig_hand_over() */
+
 	enum rig_blow blow;
 	uint64_t blow_at;
 	bool struck;            /* the blow has fallen */
 	bool alone;             /* workers answer without a script */
 	uint64_t turns;         /* in which the proxy did something */
+	unsigned busiest;       /* most events that one of them had, by its own count */
 	int n_fds;              /* open before the start */
 };
 
@@ -105,6 +109,8 @@ void rig_roster(struct rig *r, unsigned worker, uint32_t state); /* enum worker_
 void rig_replace(struct rig *r, unsigned worker);                /* another process in its slot */
 void rig_coming(struct rig *r, uint32_t n);
 void rig_drain(struct rig *r, uint32_t level);                   /* enum drain_level */
+/* It drains for a new generation, which takes its connections or `refuses` them. */
+void rig_hand_over(struct rig *r, bool refuses);
 /* The worker of connection `conn`, which waits in its pool as the one to be taken next, closes
  * it between the balancer's last look at it and its next send(); with `heard`: of that send
  * so many bytes are taken, and it closes in front of the one after. */

@@ -32,6 +32,8 @@ struct run {
 
 static struct peer *peer_of(struct run *run, unsigned who)
 {
+	if (who >= HEIR_BASE)
+		return &run->rig.heir.peers[who - HEIR_BASE];
 	return who >= CONN_BASE ? &run->rig.conns[who - CONN_BASE] : &run->rig.clients[who];
 }
 
@@ -134,6 +136,8 @@ static bool met(struct run *run, const struct step *s)
 		return p->used && r->conn_worker[s->who - CONN_BASE] == (uint32_t)s->n;
 	case ACT_COUNT:
 		return rig_count(r, (enum counter)s->who) == (uint64_t)s->n;
+	case ACT_BUSIEST:
+		return r->busiest == (unsigned)s->n;
 	case ACT_ACKED:
 		return r->acked == atomic_load(&r->heritage.roster->version);
 	case ACT_STOPPED:
@@ -218,6 +222,9 @@ static void act(struct run *run, const struct step *s)
 		return;
 	case ACT_DRAIN:
 		rig_drain(r, (uint32_t)s->n);
+		return;
+	case ACT_HAND_OVER:
+		rig_hand_over(r, s->n);
 		return;
 	case ACT_ORPHAN:
 		rig_orphan(r);
@@ -311,6 +318,24 @@ static void check_posts(struct run *run)
 	}
 }
 
+/* What clients have come by has been counted, once; where one of them has left, does not read
+ * or is with somebody else nobody can say. */
+static void check_bytes(struct run *run)
+{
+	struct rig *r = &run->rig;
+	uint64_t n = 0;
+
+	for (int i = 0; i < RIG_CLIENTS; i++) {
+		const struct peer *c = &r->clients[i];
+		if (c->used && (c->fd < 0 || c->deaf || c->reset))
+			return;
+		n += c->n_in;
+	}
+	if (!r->heir.n && n != rig_count(r, COUNTER_bytes_out))
+		fail_msg("%s: clients have had %llu bytes, counted are %llu", run->what,
+			 (unsigned long long)n, (unsigned long long)rig_count(r, COUNTER_bytes_out));
+}
+
 /* Returns false when the blow never fell: there are no further turns or allocations. */
 static bool run_once(const struct scenario *s, enum rig_blow blow, uint64_t at)
 {
@@ -331,6 +356,8 @@ static bool run_once(const struct scenario *s, enum rig_blow blow, uint64_t at)
 			explain(&run, i);
 	rig_settle(&run.rig);
 	limit_fds(-1);
+	if (run.strict)
+		check_bytes(&run);
 	bool struck = run.rig.struck || (blow == RIG_NO_MEMORY && mem_fault_hit()) ||
 		      (blow == RIG_IN_PIECES && at < PIECES_MAX);
 	rig_stop(&run.rig, run.what);

@@ -39,8 +39,10 @@ enum act {
 	ACT_REPLACE,     /* worker `who` */
 	ACT_COMING,      /* n workers */
 	ACT_DRAIN,       /* enum drain_level n */
+	ACT_HAND_OVER,   /* a generation begins that takes connections; n: or refuses them */
 	ACT_ORPHAN,
 	ACT_COUNT,       /* counter `who` is n */
+	ACT_BUSIEST,     /* no turn had more than n events, by the balancer's count, and one had */
 	ACT_ACKED,       /* the latest roster was acknowledged */
 	ACT_STOPPED,     /* the listeners are closed, the master was told */
 	ACT_DRAINED,     /* the balancer has finished; `n`: whether it had to force */
@@ -59,8 +61,10 @@ struct step {
 	const char *text;
 };
 
-/* Who: clients C0.., connections to workers S0.. in the order in which they were made. */
+/* Who: clients C0.., connections to workers S0.. in the order in which they were made, clients
+ * as the next generation has them H0.. in the order in which it took them. */
 #define CONN_BASE 100u
+#define HEIR_BASE 200u
 #define RULES_BASE 100u
 #define C0 0u
 #define C1 1u
@@ -74,6 +78,8 @@ struct step {
 #define S5 (CONN_BASE + 5u)
 #define S6 (CONN_BASE + 6u)
 #define S7 (CONN_BASE + 7u)
+#define H0 (HEIR_BASE + 0u)
+#define H1 (HEIR_BASE + 1u)
 
 #define CONNECT(c) { ACT_CONNECT, (c), 0, NULL }
 #define CONNECT_SMALL(c, bytes) { ACT_CONNECT, (c), (bytes), NULL }
@@ -104,8 +110,11 @@ struct step {
 #define REPLACE(worker) { ACT_REPLACE, (worker), 0, NULL }
 #define COMING(count) { ACT_COMING, 0, (count), NULL }
 #define DRAIN(level) { ACT_DRAIN, 0, DRAIN_##level, NULL }
+#define HAND_OVER { ACT_HAND_OVER, 0, false, NULL }
+#define HAND_OVER_IN_VAIN { ACT_HAND_OVER, 0, true, NULL }
 #define ORPHAN { ACT_ORPHAN, 0, 0, NULL }
 #define COUNT(counter, count) { ACT_COUNT, COUNTER_##counter, (count), NULL }
+#define BUSIEST(events) { ACT_BUSIEST, 0, (events), NULL }
 #define ACKED { ACT_ACKED, 0, 0, NULL }
 #define STOPPED { ACT_STOPPED, 0, 0, NULL }
 #define DRAINED(forced) { ACT_DRAINED, 0, (forced), NULL }

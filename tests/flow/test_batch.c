@@ -27,6 +27,7 @@ static const struct step together[] = {
 	COUNT(requests_in_flight, 0),
 	COUNT(connections_idle, 4),
 	LOG("\"GET /b3 HTTP/1.1\" 200 2 "),
+	BUSIEST(4), /* those that are left for the end of the turn are told once */
 };
 
 /* Small and large, whole and in parts, heads that are not complete. */
@@ -74,6 +75,17 @@ static const struct step drained[] = {
 	DRAINED(0),
 };
 
+/* A worker talks on a pooled connection as a request is about to take it: that is no answer to
+ * it, so it must not be read by the call that reads the request. */
+#define TALKS(request, line) \
+	CONNECT(C0), CONNECT(C1), ROUND(C0, S0, "w0"), ROUND(C1, S1, "w1"), \
+	SEND(C0, request), SEND(S0, OK(3) "bad"), \
+	EXPECT(S2, line), SILENCE(C0), REFUSED_REPLY(EXTRA_BYTES, 1), \
+	SEND(S2, OK(2) "a0"), EXPECT(C0, "\r\n\r\na0"), SILENCE(C0)
+
+static const struct step talks_as_it_is_taken[] = { TALKS(GET("/a0"), "GET /a0 ") };
+static const struct step talks_as_a_post_comes[] = { TALKS(POST("/p1", 1) "x", "POST /p1 ") };
+
 /* The last of an answer was left for the end of the turn, and is not taken whole then: its
  * client is between two requests already. */
 #define SHORT_ANSWER(times) \
@@ -116,6 +128,44 @@ static const struct step drain_then_short[] = {
 	DRAINED(0),
 };
 
+/* Levels that would close an idle one hard. */
+static const struct step short_then_soft[] = {
+	SHORT_ANSWER(2),
+	DRAIN(SOFT),
+	EXPECT(C0, "\r\n\r\na0"), ENDS(C0),
+	DRAINED(0),
+};
+
+static const struct step short_then_hard[] = {
+	SHORT_ANSWER(2),
+	DRAIN(HARD),
+	BREAKS(C0),
+	DRAINED(1),
+};
+
+static const struct step short_then_reset[] = {
+	SHORT_ANSWER(2),
+	RESET(C0), CONNECT(C1), ROUND(C1, S0, "w1"),
+	COUNT(connections_open, 1),
+};
+
+static const struct step worker_ends_behind[] = {
+	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "), EXPECT(S0, "\r\n\r\n"),
+	NARROW(5, 2), SEND(S0, OK(2) "a0"), CLOSE(S0), EXPECT(C0, "HTTP/"), SEND(C0, GET("/b0")),
+	EXPECT(S1, "GET /b0 "), SEND(S1, OK(2) "b0"),
+	EXPECT(C0, "\r\n\r\na0"), EXPECT(C0, "\r\n\r\nb0"),
+};
+
+/* The clock of its next head is not that of the answer which is still on the way. */
+static const struct step short_then_slowly[] = {
+	SHORT_ANSWER(2),
+	NARROW(7, 2), SEND(C0, "GET /b0 HTTP/1.1\r\n"), EXPECT(C0, "1.1 200"),
+	NARROW(7, 2), SEND(C0, "Host: a\r\n"), EXPECT(C0, " OK\r\nCo"),
+	SEND(C0, "\r\n"),
+	EXPECT(C0, "\r\n\r\na0"),
+	EXPECT(S0, "GET /b0 "), SEND(S0, OK(2) "b0"), EXPECT(C0, "\r\n\r\nb0"),
+};
+
 /* The next request has come, and part of a third that will not be whole. */
 static const struct step short_then_next[] = {
 	SHORT_ANSWER(3),
@@ -145,10 +195,47 @@ static const struct step spoke_in_time[] = {
 	ENDS(C1),
 };
 
+/* The next generation takes a client that has had all of its last answer, or owes it the rest. */
+#define GOES_ON \
+	SEND(C0, GET("/b0")), EXPECT(H0, "GET /b0 "), SEND(H0, OK(2) "b0"), EXPECT(C0, "\r\n\r\nb0")
+
+static const struct step short_then_given[] = {
+	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "), EXPECT(S0, "\r\n\r\n"),
+	HAND_OVER, SILENCE(S0),
+	NARROW(5, 1), SEND(S0, OK(2) "a0"), EXPECT(C0, "\r\n\r\na0"), TICK(100),
+	GOES_ON,
+	DRAINED(0),
+};
+
+/* The order comes behind the answer that is left, in its turn. */
+static const struct step short_as_it_is_given[] = {
+	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "),
+	EXPECT(S0, "\r\n\r\n"), SEND(S0, "HTTP/1.1 200 OK\r\n"), SILENCE(C0),
+	NARROW(5, 1), SEND(S0, "Content-Length: 2\r\n\r\na0"), HAND_OVER,
+	EXPECT(C0, "\r\n\r\na0"), TICK(100),
+	GOES_ON,
+	DRAINED(0),
+};
+
+/* Its request is there, and was to be read at the end of the turn: somebody reads it. */
+static const struct step given_unread[] = {
+	CONNECT(C0), CONNECT(C1), ROUND(C0, S0, "w0"), ROUND(C1, S1, "w1"),
+	SEND(C0, GET("/a0")), SEND(C1, GET("/a1")), HAND_OVER,
+	EXPECT(H0, "GET /a0 "), SEND(H0, OK(2) "a0"), EXPECT(C0, "\r\n\r\na0"),
+	EXPECT(H1, "GET /a1 "), SEND(H1, OK(2) "a1"), EXPECT(C1, "\r\n\r\na1"),
+	DRAINED(0),
+};
+
+static const struct step given_in_vain[] = {
+	CONNECT(C0), CONNECT(C1), ROUND(C0, S0, "w0"), ROUND(C1, S1, "w1"),
+	SEND(C0, GET("/a0")), SEND(C1, GET("/a1")), HAND_OVER_IN_VAIN,
+	EXPECT(S0, "GET /a0 "), EXPECT(S1, "GET /a1 "), SEND(S1, OK(2) "a1"), SEND(S0, OK(2) "a0"),
+	EXPECT(C0, "\r\n\r\na0"), EXPECT(C1, "\r\n\r\na1"),
+};
+
 static const struct scenario scenarios[] = {
 	SCENARIO(together),
 	SCENARIO(together, .setup = { .unix_sockets = true }),
-	SCENARIO(mixed),
 	SCENARIO(mixed, .setup = { .unix_sockets = true }),
 	SCENARIO(some_go),
 	SCENARIO(drained),
@@ -158,8 +245,23 @@ static const struct scenario scenarios[] = {
 	SCENARIO(short_then_drain, .setup = { .workers = 1 }),
 	SCENARIO(drain_then_short, .setup = { .workers = 1 }),
 	SCENARIO(short_then_next, .setup = { .workers = 1 }),
+	SCENARIO(short_then_soft, .setup = { .workers = 1 }),
+	SCENARIO(short_then_hard, .setup = { .workers = 1 }),
+	SCENARIO(short_then_reset, .setup = { .workers = 1 }),
+	SCENARIO(short_then_slowly, .setup = { .workers = 1, .min_rate = 1000 }),
+	SCENARIO(worker_ends_behind, .setup = { .workers = 1 }),
+	SCENARIO(worker_ends_behind, .setup = { .workers = 1, .unix_sockets = true }),
+	SCENARIO(short_then_given, .setup = { .workers = 1 }),
+	SCENARIO(short_as_it_is_given, .setup = { .workers = 1 }),
+	SCENARIO(given_unread),
+	SCENARIO(given_unread, .setup = { .unix_sockets = true }),
+	SCENARIO(given_in_vain),
+	SCENARIO(talks_as_it_is_taken),
+	SCENARIO(talks_as_it_is_taken, .setup = { .unix_sockets = true }),
+	SCENARIO(talks_as_a_post_comes),
 	SCENARIO(read_by_drain, .setup = { .unix_sockets = true }),
 	SCENARIO(spoke_in_time),
+	SCENARIO(mixed),
 };
 
 int main(int argc, char **argv)

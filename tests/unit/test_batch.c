@@ -1,9 +1,10 @@
 /* proxy/ring.c and proxy/batch.c: many receives and sends at once, with a ring and without. */
 #include "lib/check.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <linux/io_uring.h>
+#include <liburing.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "balancer/proxy/batch.h"
 #include "balancer/proxy/ring.h"
 #include "common/fd.h"
+#include "common/log.h"
 #include "common/mem.h"
 
 #define SCRATCH 4096
@@ -84,7 +86,7 @@ static void write_soon(struct party *p, const char *text)
 				{ (void *)(uintptr_t)(text + 1), strlen(text + 1) } };
 	size_t sent = 0;
 
-	assert_int_equal(conn_write_soon(&p->conn, &pool, iov, 2, &sent), ERR_OK);
+	assert_int_equal(conn_write_soon(&p->conn, &pool, iov, 2, &sent, NULL), ERR_OK);
 	assert_int_equal(sent, strlen(text));
 }
 
@@ -102,6 +104,7 @@ static int boot(void **state)
 {
 	(void)state;
 	signal(SIGPIPE, SIG_IGN);
+	log_to_fd(-1);
 	base = event_base_new();
 	block_pool_init(&pool);
 	batch_start(SCRATCH);
@@ -115,6 +118,66 @@ static int halt(void **state)
 	block_pool_fini(&pool);
 	event_base_free(base);
 	return 0;
+}
+
+/* ---- a kernel at its worst ---- */
+
+static struct kernel {
+	int says[3];         /* by call: 0 or more: what it does; less: that, and does nothing */
+	unsigned takes;      /* at most so many operations by the first call; 0: all */
+	bool backwards;      /* results come in another order */
+	int starves;         /* a result of -EAGAIN becomes -ENOMEM, and by the next try 4 bytes are
+			      * there: the other end of that socket; -1: no */
+	unsigned n_calls;
+} kernel = { .starves = -1 };
+
+static void turn_round(struct io_uring *ring)
+{
+	unsigned n = io_uring_cq_ready(ring), mask = *ring->cq.kring_mask, head = *ring->cq.khead;
+
+	for (unsigned i = 0; i < n / 2; i++) {
+		struct io_uring_cqe *a = &ring->cq.cqes[(head + i) & mask],
+				    *b = &ring->cq.cqes[(head + n - 1 - i) & mask], between = *a;
+		*a = *b;
+		*b = between;
+	}
+}
+
+static void starve(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head;
+
+	io_uring_for_each_cqe(ring, head, cqe)
+		if (cqe->res == -EAGAIN)
+			cqe->res = -ENOMEM;
+	assert_int_equal(write(kernel.starves, "late", 4), 4);
+	kernel.starves = -1;
+}
+
+/* In front of the library's. */
+int io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr)
+{
+	static int (*enter)(struct io_uring *, unsigned);
+	unsigned call = kernel.n_calls++, tail = ring->sq.sqe_tail;
+	int says = call < ARRAY_LEN(kernel.says) ? kernel.says[call] : 0, n;
+
+	if (!enter)
+		*(void **)&enter = dlsym(RTLD_NEXT, "io_uring_submit_and_wait");
+	if (says < 0)
+		return says;
+	if (kernel.takes && call == 0) {
+		ring->sq.sqe_tail = ring->sq.sqe_head + kernel.takes;
+		n = enter(ring, kernel.takes);
+		ring->sq.sqe_tail = tail;
+		return n;
+	}
+	n = enter(ring, wait_nr);
+	if (kernel.backwards)
+		turn_round(ring);
+	if (kernel.starves >= 0)
+		starve(ring);
+	return n;
 }
 
 /* ---- the ring ---- */
@@ -161,6 +224,74 @@ static void test_results_with_a_ring(void **state)
 	}
 	for (int i = 0; i < 3; i++)
 		check_results();
+}
+
+static void test_results_in_another_order(void **state)
+{
+	(void)state;
+	if (!ring_on())
+		skip();
+	kernel = (struct kernel){ .backwards = true, .starves = -1 };
+	check_results();
+	assert_int_equal(kernel.n_calls, 1);
+	kernel = (struct kernel){ .starves = -1 };
+}
+
+/* It refuses, at once or having taken a part: no operation is carried out twice, and none left out. */
+static void test_ring_fails(void **state)
+{
+	static const struct kernel cases[] = {
+		{ .says = { -EAGAIN }, .starves = -1 },
+		{ .says = { -EBADFD }, .starves = -1 },
+		{ .says = { 0, -EAGAIN }, .takes = 1, .starves = -1 },
+		{ .says = { 0, -EINTR, -EAGAIN }, .takes = 6, .starves = -1 },
+	};
+	static const unsigned n_calls[] = { 1, 1, 2, 3 };
+
+	(void)state;
+	if (!ring_on())
+		skip();
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		kernel = cases[i];
+		check_results();
+		assert_int_equal(kernel.n_calls, n_calls[i]);
+		assert_false(ring_on());
+		check_results(); /* it is left alone */
+		assert_int_equal(kernel.n_calls, n_calls[i]);
+		batch_stop();
+		batch_start(SCRATCH);
+		assert_true(ring_on());
+	}
+	/* A signal, and a part: that is no failure. */
+	kernel = (struct kernel){ .says = { 0, -EINTR }, .takes = 3, .starves = -1 };
+	check_results();
+	assert_int_equal(kernel.n_calls, 3);
+	assert_true(ring_on());
+	kernel = (struct kernel){ .starves = -1 };
+}
+
+/* What it has no memory for has not been done. */
+static void test_no_memory_for_one(void **state)
+{
+	int fds[2];
+	char in[2][16] = { "" };
+	struct ring_op ops[2];
+
+	(void)state;
+	if (!ring_on())
+		skip();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	ops[0] = (struct ring_op){ .fd = fds[0], .send = true, .bytes = in[0], .n = 5 };
+	ops[1] = (struct ring_op){ .fd = fds[0], .bytes = in[1], .n = 16 };
+	kernel = (struct kernel){ .starves = fds[1] };
+	ring_run(ops, 2);
+	kernel = (struct kernel){ .starves = -1 };
+	assert_int_equal(ops[0].result, 5);
+	assert_int_equal(ops[1].result, 4);
+	assert_memory_equal(in[1], "late", 4);
+	assert_true(ring_on());
+	close(fds[0]);
+	close(fds[1]);
 }
 
 static void test_results_without(void **state)
@@ -305,6 +436,48 @@ static void test_sent_before_the_end(void **state)
 		end(&p[i]);
 }
 
+/* What is to leave with the FIN does not wait for the end of the turn. */
+static void test_last_is_sent_at_once(void **state)
+{
+	struct party p;
+
+	(void)state;
+	make(&p);
+	p.conn.last = true;
+	write_soon(&p, "bye");
+	assert_string_equal(heard(&p), "bye");
+	end(&p);
+}
+
+/* Each byte is counted when it leaves, or by whoever sends what was kept. */
+static void test_bytes_are_counted(void **state)
+{
+	_Atomic uint64_t n = 0;
+	struct party p[2];
+	char big[16384] = "";
+	struct iovec iov = { big, 5 };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		make(&p[i]);
+		assert_int_equal(conn_write_soon(&p[i].conn, &pool, &iov, 1, NULL, &n), ERR_OK);
+	}
+	assert_int_equal(n, ring_on() ? 0 : 10);
+	batch_flush(&pool);
+	assert_int_equal(n, 10);
+	while (send(p[0].conn.fd, big, sizeof(big), MSG_DONTWAIT) > 0)
+		;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(conn_write_soon(&p[i].conn, &pool, &iov, 1, NULL, &n), ERR_OK);
+	batch_flush(&pool);
+	assert_int_equal(n, 15);
+	assert_int_equal(conn_write_soon(&p[0].conn, &pool, &iov, 1, NULL, &n), ERR_OK);
+	assert_int_equal(n, 15);
+	assert_int_equal(p[0].conn.out.bytes, 10);
+	end(&p[0]);
+	end(&p[1]);
+}
+
 static void test_more_than_fit(void **state)
 {
 	struct party p[RING_OPS + 3];
@@ -394,7 +567,7 @@ static void test_no_memory(void **state)
 		conn_read_off(&p.conn);
 		while (send(p.conn.fd, big, sizeof(big), MSG_DONTWAIT) > 0)
 			;
-		assert_int_equal(conn_write_soon(&p.conn, &none, &iov, 1, NULL), ERR_OK);
+		assert_int_equal(conn_write_soon(&p.conn, &none, &iov, 1, NULL, NULL), ERR_OK);
 		mem_fault_at(1);
 		batch_flush(&none);
 		mem_fault_at(0);
@@ -415,10 +588,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_results_with_a_ring), cmocka_unit_test(test_results_without),
+		cmocka_unit_test(test_results_in_another_order), cmocka_unit_test(test_ring_fails),
+		cmocka_unit_test(test_no_memory_for_one),
 		cmocka_unit_test(test_as_many_as_fit),      cmocka_unit_test(test_it_is_restricted),
 		cmocka_unit_test(test_reads_together),
 		cmocka_unit_test(test_one_ends_another),    cmocka_unit_test(test_order_is_kept),
-		cmocka_unit_test(test_sent_before_the_end), cmocka_unit_test(test_more_than_fit),
+		cmocka_unit_test(test_sent_before_the_end),
+		cmocka_unit_test(test_last_is_sent_at_once), cmocka_unit_test(test_bytes_are_counted),
+		cmocka_unit_test(test_more_than_fit),
 		cmocka_unit_test(test_peer_is_gone),        cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_no_memory),
 	};
