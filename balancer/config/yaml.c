@@ -10,6 +10,7 @@
  * Keys are unique per map.  `<<` merges maps as docker-compose users know it: what
  * the map says itself wins, then the earlier of several.
  */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -44,6 +45,33 @@ struct builder {
 	size_t weight; /* of all that was read so far */
 };
 
+/* ---- libyaml's memory ---- */
+
+/* Forked children inherit what was freed, too, and a file may hold secrets: libyaml leaves the
+ * beginning of a long value behind each time it makes room for more of it, and whole ones when a
+ * file ends in an error.  It has no hook for its allocator, but these functions, of its own, get
+ * all of it, and those of the program that loads it come first. */
+void *yaml_realloc(void *ptr, size_t size);
+void yaml_free(void *ptr);
+
+void *yaml_realloc(void *ptr, size_t size)
+{
+	void *moved = mem_alloc(size);
+
+	if (!moved || !ptr)
+		return moved;
+	memcpy(moved, ptr, MIN(malloc_usable_size(ptr), size));
+	mem_wipe(ptr);
+	return moved;
+}
+
+void yaml_free(void *ptr)
+{
+	mem_wipe(ptr);
+}
+
+/* ---- bytes ---- */
+
 static struct place place_of(const yaml_mark_t *from, const yaml_mark_t *to)
 {
 	struct place at = { .kind = PLACE_FILE,
@@ -53,8 +81,6 @@ static struct place place_of(const yaml_mark_t *from, const yaml_mark_t *to)
 		at.width = (uint32_t)(to->column - from->column);
 	return at;
 }
-
-/* ---- bytes ---- */
 
 /* YAML 1.1 5.1: the characters a stream may hold. */
 static bool legal(uint32_t c)
@@ -412,8 +438,6 @@ static bool read_events(struct builder *b)
 		}
 		bool end = event.type == YAML_STREAM_END_EVENT;
 		bool good = on_event(b, &event);
-		if (event.type == YAML_SCALAR_EVENT)
-			explicit_bzero(event.data.scalar.value, event.data.scalar.length);
 		yaml_event_delete(&event);
 		if (!good || end)
 			return good;
@@ -436,11 +460,6 @@ bool yaml_read(struct report *r, struct tree *ret_tree)
 	yaml_parser_set_encoding(&b->parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&b->parser, (const unsigned char *)r->text, r->n);
 	bool good = read_events(b);
-	/* Its copies of what may hold secrets: children inherit what was freed, too. */
-	explicit_bzero(b->parser.buffer.start,
-		       (size_t)(b->parser.buffer.end - b->parser.buffer.start));
-	explicit_bzero(b->parser.raw_buffer.start,
-		       (size_t)(b->parser.raw_buffer.end - b->parser.raw_buffer.start));
 	yaml_parser_delete(&b->parser);
 	for (size_t i = 0; i < b->n_anchors; i++)
 		mem_free(b->anchors[i].name);
