@@ -37,6 +37,11 @@ static bool is_one(const char *value, size_t n)
 	return n == 1 && value[0] == '1';
 }
 
+static bool is_trigger(const char *value, size_t n)
+{
+	return n == 7 && memcmp(value, "trigger", n) == 0;
+}
+
 static unsigned __int128 number(const char *value, size_t n)
 {
 	unsigned __int128 got = 0;
@@ -61,7 +66,8 @@ static void compare(const struct notify_message *m, const char *p, size_t n)
 
 	FUZZ_CHECK(m->ready == last_value(p, n, "READY", is_one, &s), "READY");
 	FUZZ_CHECK(m->stopping == last_value(p, n, "STOPPING", is_one, &s), "STOPPING");
-	FUZZ_CHECK(m->alive == last_value(p, n, "WATCHDOG", is_one, &s), "WATCHDOG");
+	FUZZ_CHECK(m->alive == last_value(p, n, "WATCHDOG", is_one, &s), "WATCHDOG=1");
+	FUZZ_CHECK(m->gives_up == last_value(p, n, "WATCHDOG", is_trigger, &s), "WATCHDOG=trigger");
 	bool status = last_value(p, n, "STATUS", anything, &s);
 	FUZZ_CHECK(m->has_status == status, "STATUS is there: %d", status);
 	FUZZ_CHECK(!status || (m->status.p == s.p && m->status.n == s.n), "STATUS is %.*s", S(s));

@@ -57,4 +57,26 @@ static inline struct config *config_good(const char *text, const struct config_o
 	return cfg;
 }
 
+#define APP "apps: { web: { command: sh } }\n"
+
+/* A file, and all that is said of it. */
+struct refused {
+	const char *file, *errors;
+};
+
+static inline void check_refused(const struct refused *rows, size_t n,
+				 const struct config_overrides *over)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct config_errors errors;
+		struct config *cfg =
+			config_of(rows[i].file, strlen(rows[i].file), over, &errors);
+		check_row(rows[i].file, cfg == NULL);
+		check_row(rows[i].file, errors.count > 0);
+		check_row_text(rows[i].file, errors.text, rows[i].errors);
+		config_errors_fini(&errors);
+		assert_null(errors.text);
+	}
+}
+
 #endif

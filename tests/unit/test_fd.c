@@ -10,28 +10,8 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "lib/own_folder.h"
 #include "lib/process.h"
-
-static char dir[128];
-static int fds_before;
-
-static int set_up(void **state)
-{
-	(void)state;
-	fds_before = count_fds();
-	return scratch_new(dir) ? 0 : -1;
-}
-
-/* Every test ends with the descriptors it began with. */
-static int tear_down(void **state)
-{
-	(void)state;
-	scratch_remove(dir);
-	if (count_fds() == fds_before)
-		return 0;
-	print_error("%d descriptors before, %d after\n", fds_before, count_fds());
-	return -1;
-}
 
 static int option_of(int fd, int level, int option)
 {

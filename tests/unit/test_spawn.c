@@ -13,28 +13,16 @@
 
 #include "common/fd.h"
 #include "common/proc.h"
+#include "lib/own_folder.h"
 #include "lib/process.h"
 
 static char self[256]; /* this program */
-static char dir[128];
-static int fds_before;
 
-static int set_up(void **state)
+/* And without children. */
+static int tear_down_all(void **state)
 {
-	(void)state;
-	fds_before = count_fds();
-	return scratch_new(dir) ? 0 : -1;
-}
-
-/* Every test ends with the descriptors it began with, and without children. */
-static int tear_down(void **state)
-{
-	(void)state;
-	scratch_remove(dir);
-	if (count_fds() != fds_before) {
-		print_error("%d descriptors before, %d after\n", fds_before, count_fds());
+	if (tear_down(state) != 0)
 		return -1;
-	}
 	if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD) {
 		print_error("a child was left behind\n");
 		return -1;
@@ -512,7 +500,7 @@ static void test_spawn_as_somebody_we_may_not_be(void **state)
 	assert_int_equal(in_child(spawn_as_root, &nobody), 0);
 }
 
-#define case_of(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define case_of(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down_all)
 
 int main(int argc, char **argv)
 {
