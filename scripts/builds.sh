@@ -1,7 +1,7 @@
 # The builds of build-test/, and how each is made; sourced by test, fuzz, soak and chaos, which
 # say where the project is by their working directory.
 #
-#   gcc          release flags: what measures runs on it
+#   gcc          release flags: what measures, and what is about processes, runs on it
 #   asan         AddressSanitizer and UndefinedBehaviorSanitizer: unit and system tests
 #   fuzz         the same with clang and its fuzzer: tests/fuzz
 #   fuzz-short   that without optimisation, for runs of a few seconds: it is there in half the time
@@ -42,17 +42,4 @@ build() {
 		{ cat "$dir.log"; return 1; }
 	# shellcheck disable=SC2086
 	ninja -C "$dir" $target >"$dir.log" 2>&1 </dev/null || { grep -v '^\[' "$dir.log"; return 1; }
-}
-
-# clang's warnings, as errors, on every file that `gcc` compiles and that BUILD, one of clang's,
-# did not compile for TARGET.  The flags are those of `gcc`; clang knows each of the warnings that
-# meson.build asks for.  All of them come before clang makes code, so none is made.
-clang_warnings() {
-	local done=$1 target=$2
-	ninja -C "build-test/$done" -t commands "$target" | grep -o ' -c [^ ]*$' >build-test/clang.done
-	ninja -C build-test/gcc -t commands | grep -vFf build-test/clang.done |
-		sed -nE 's/^(ccache )?gcc (.*) -MD -MQ .* -o [^ ]+ -c /clang -fsyntax-only \2 /p' >build-test/clang.commands
-	[ -s build-test/clang.commands ] || { echo "the build gcc has no commands that clang could follow"; return 1; }
-	(cd build-test/gcc && xargs -P "$(nproc)" -d '\n' -I{} sh -c {} <../clang.commands) >build-test/clang.log 2>&1 ||
-		{ cat build-test/clang.log; return 1; }
 }

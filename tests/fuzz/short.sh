@@ -13,6 +13,6 @@ cd "$work"
 mkdir -p new "seeds/$target"
 python3 "$here/seeds.py" seeds
 # An input that fails is kept beside the program.
-"$program" -seed=1 -max_total_time="${DROVER_FUZZ_SECONDS:-4}" -max_len="$longest" -timeout=60 \
+"$program" -seed=1 -max_total_time="${DROVER_FUZZ_SECONDS:-3}" -max_len="$longest" -timeout=60 \
 	-rss_limit_mb=2048 -dict="$here/$dictionary.dict" -artifact_prefix="$(dirname "$program")/$target-" \
 	-error_exitcode=1 -print_final_stats=1 "$work/new" "$work/seeds/$target" "$here/corpus/$target"

@@ -12,6 +12,7 @@ from peers import Peer
 
 def pytest_configure(config):
 	config.addinivalue_line('markers', 'load: measures time or throughput; wants the release build')
+	config.addinivalue_line('markers', 'release: about processes and their life, not about bytes; runs on the release build')
 	config.addinivalue_line('markers', 'both: runs on the sanitizer build and on the release build')
 	if not os.access(DROVER, os.X_OK):
 		raise pytest.UsageError(f'{DROVER} is not there: build first, or name a build with DROVER_BUILD')

@@ -10,6 +10,8 @@ import procs
 from drover import AS_ROOT
 from wire import Client
 
+pytestmark = pytest.mark.release
+
 MANAGER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'manager.py')
 
 

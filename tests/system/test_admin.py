@@ -14,6 +14,8 @@ from admin import ask, command, connect, read_answer, socket_path, status
 from drover import AS_ROOT, DROVER, app_command
 from procs import wait_until
 
+pytestmark = pytest.mark.release
+
 
 def test_status_shows_what_runs(running):
 	d = running

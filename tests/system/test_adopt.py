@@ -20,6 +20,8 @@ from load import Steady
 from procs import wait_until
 from wire import request_bytes
 
+pytestmark = pytest.mark.release
+
 # How a worker of the master before ended is known where the kernel tells it (6.15 and later).
 TOLD = tuple(map(int, re.findall(r'\d+', os.uname().release)[:2])) >= (6, 15)
 # Known when its parent, here we, has reaped it within the 50 ms that drover waits; unit `proc` is strict.

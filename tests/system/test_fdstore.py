@@ -12,6 +12,8 @@ from manager import Notify
 from procs import wait_until
 from wire import Client
 
+pytestmark = pytest.mark.release
+
 MANAGER = [sys.executable, os.path.join(d.ROOT, 'tests/system/manager.py')]
 
 

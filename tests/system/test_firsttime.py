@@ -13,6 +13,8 @@ import procs
 from drover import DROVER, bundled
 from procs import wait_until
 
+pytestmark = pytest.mark.release
+
 
 def answer(drover, *words, status=0, **more):
 	"""What a command that ends by itself says: (stdout, stderr)."""

@@ -12,6 +12,8 @@ import pytest
 import procs
 from drover import DROVER, QUICK, app_command, bundled
 
+pytestmark = pytest.mark.release
+
 LOGROTATE = '/usr/sbin/logrotate'
 
 

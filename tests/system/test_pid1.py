@@ -18,7 +18,7 @@ def unshare_works():
 		return False
 
 
-pytestmark = pytest.mark.skipif(not unshare_works(), reason='pid namespaces are not allowed here')
+pytestmark = [pytest.mark.release, pytest.mark.skipif(not unshare_works(), reason='pid namespaces are not allowed here')]
 
 
 class Inside:

@@ -8,6 +8,8 @@ import pytest
 import procs
 from drover import app_command
 
+pytestmark = pytest.mark.release
+
 
 class Stranger:
 	"""Listens on a port; what is sent there was meant for somebody else."""

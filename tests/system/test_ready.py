@@ -11,6 +11,8 @@ import pytest
 import procs
 from drover import AS_ROOT, app_command, bundled
 
+pytestmark = pytest.mark.release
+
 
 def control(drover):
 	folder = drover.path('control')

@@ -10,6 +10,8 @@ import pytest
 from drover import QUICK
 from test_rollout import lost_nothing, one_generation, vital
 
+pytestmark = pytest.mark.release
+
 
 def replaced(drover, key):
 	return len(re.findall(rf'is past recycle\.{key} ', drover.log()))
@@ -80,7 +82,7 @@ def test_successor_that_does_not_come_leaves_the_old_one(drover, steady):
 	with open(script, 'w', encoding='ascii') as f:
 		f.write('#!/bin/sh\nexec /usr/bin/python3 "$0.py"\n')
 	os.chmod(script, 0o755)
-	source = vital(drover)['apps']['app']['command'][1]
+	source = vital(drover)['apps']['app']['command'][-1]
 	with open(source, encoding='utf-8') as f, open(script + '.py', 'w', encoding='utf-8') as to:
 		to.write(f.read())
 	config = vital(drover, recycle={'age': '2s'})

@@ -12,6 +12,8 @@ from drover import app_command, bundled
 from peers import ok
 from wire import Client
 
+pytestmark = pytest.mark.release
+
 
 def refuses(port):
 	try:

@@ -9,6 +9,8 @@ import pytest
 import procs
 from drover import AS_ROOT, bundled
 
+pytestmark = pytest.mark.release
+
 CAPABILITIES = ('chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable '
 		'net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot '
 		'sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource').split()

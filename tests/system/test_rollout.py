@@ -10,6 +10,8 @@ import pytest
 import procs
 from drover import app_command
 
+pytestmark = pytest.mark.release
+
 
 def control(drover):
 	folder = drover.path('control')

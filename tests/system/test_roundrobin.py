@@ -5,6 +5,8 @@ from collections import Counter
 
 import pytest
 
+pytestmark = pytest.mark.release
+
 WORKERS = 3
 ROUNDS = 20
 

@@ -9,6 +9,8 @@ import pytest
 from drover import AS_ROOT, BUILD, DROVER, ROOT
 from manager import Notify
 
+pytestmark = pytest.mark.release
+
 CONF = os.path.join(ROOT, 'conf')
 UNIT = os.path.join(BUILD, 'conf', 'drover.service')
 EXPOSURE_MAX = 2.5

@@ -9,6 +9,8 @@ import pytest
 import procs
 from wire import Client, Closed
 
+pytestmark = pytest.mark.release
+
 OPEN = re.compile(r' master\[\d+\]: (\d+) connections? open')
 
 

@@ -10,6 +10,8 @@ import procs
 from drover import bundled
 from manager import Notify
 
+pytestmark = pytest.mark.release
+
 STATUS = re.compile(r'(Starting: |Reloading: |Stopping: |)(\d+) of (\d+) workers up, (\d+) connections, '
 		    r'generation (\d+)(; failing: [\w, ]+)?$')
 SLOW_START = ['/bin/sh', '-c', 'until [ -e go ]; do sleep 0.02; done; exec "$0" "$@"', *bundled()]

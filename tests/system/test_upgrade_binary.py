@@ -16,6 +16,8 @@ from admin import command, status
 from load import Steady
 from manager import Notify
 
+pytestmark = pytest.mark.release
+
 TAKEN_OVER = 'has taken over from drover'
 GOES_ON = r'upgrade: (.*); drover \S+ goes on'
 
