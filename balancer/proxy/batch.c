@@ -84,7 +84,9 @@ void batch_read(char **scratch, struct block_pool *pool)
 
 	if (!batch.n_readers)
 		return;
-	batch_flush(pool); /* an answer is not to be read before what it answers has left */
+	/* What has been left to be sent so far need not wait for these: who gets it works meanwhile.
+	 * (Nothing else depends on it: who is read here has nothing to be sent, or sees to it.) */
+	batch_flush(pool);
 	batch.running = true;
 	for (unsigned i = 0; i < batch.n_readers; i++) {
 		struct conn *c = batch.readers[i];

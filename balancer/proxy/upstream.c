@@ -299,6 +299,8 @@ static void on_upstream_event(evutil_socket_t fd, short what, void *arg)
 		on_writable(up);
 	if (up->dead || !(what & CONN_EVENT_READ))
 		return;
+	/* One in the pool is never left: a request might take it meanwhile, and what was read before would
+	 * be its answer.  In other states it would be no harm and no gain. */
 	if (up->request && up->request->state == REQ_SEND &&
 	    batch_defer(&up->conn, what & CONN_EVENT_READ))
 		return;

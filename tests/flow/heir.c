@@ -121,7 +121,7 @@ static void answer_alone(struct heir *h, unsigned i)
 	while (p->fd >= 0 && p->n_in && !h->ends[i] &&
 	       (end = strstr(p->in + h->answered[i], "\r\n\r\n"))) {
 		const char *head = p->in + h->answered[i];
-		if (sscanf(head, "GET /r%10[0-9] HTTP/1.", path) != 1 || strlen(head) < 16) {
+		if (sscanf(head, "GET /r%10[0-9]", path) != 1) {
 			peer_reset(p);
 			return;
 		}

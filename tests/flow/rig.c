@@ -731,8 +731,12 @@ void rig_stop(struct rig *r, const char *what)
 		peer_close(&r->clients[i]);
 	for (int i = 0; i < RIG_CONNS; i++)
 		peer_close(&r->conns[i]);
-	for (int i = 0; i < HEIR_PEERS; i++)
-		peer_close(&r->heir.peers[i]);
+	for (int i = 0; i < HEIR_PEERS; i++) {
+		if (r->heir.peers[i].n_out) /* what is cut must show */
+			peer_reset(&r->heir.peers[i]);
+		else
+			peer_close(&r->heir.peers[i]);
+	}
 	empty_doors(r);
 	tally_retire(tally, r->row);
 	if (count_fds() != r->n_fds)

@@ -128,6 +128,38 @@ static const struct step drain_then_short[] = {
 	DRAINED(0),
 };
 
+/* The last byte of an answer is left, and in the same turn something else comes; the first
+ * `times` attempts to send it fail. */
+#define LEFT(times) \
+	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "), EXPECT(S0, "\r\n\r\n"), \
+	SEND(S0, OK(2) "a"), EXPECT(C0, "\r\n\r\na"), NARROW(0, times), SEND(S0, "0")
+
+static const struct step left_then_next[] = {
+	LEFT(1), SEND(C0, GET("/b0") GET("/c0")),
+	EXPECT(C0, "0"), EXPECT(S0, "GET /b0 "), SEND(S0, OK(2) "b0"), EXPECT(C0, "\r\n\r\nb0"),
+	EXPECT(S0, "GET /c0 "), SEND(S0, OK(2) "c0"), EXPECT(C0, "\r\n\r\nc0"),
+	BUSIEST(2),
+};
+
+static const struct step left_then_fin[] = { LEFT(1), SHUT(C0), EXPECT(C0, "0"), ENDS(C0) };
+
+static const struct step left_then_reset[] = {
+	LEFT(0), RESET(C0), CONNECT(C1), ROUND(C1, S0, "w1"),
+	COUNT(connections_open, 1),
+};
+
+static const struct step left_then_worker_gone[] = {
+	LEFT(1), CLOSE(S0), SEND(C0, GET("/b0")),
+	EXPECT(C0, "0"), EXPECT(S1, "GET /b0 "), SEND(S1, OK(2) "b0"), EXPECT(C0, "\r\n\r\nb0"),
+};
+
+static const struct step left_then_shutdown[] = { LEFT(1), DRAIN(SHUTDOWN), EXPECT(C0, "0"), ENDS(C0), DRAINED(0) };
+static const struct step left_then_soft[] = { LEFT(1), DRAIN(SOFT), EXPECT(C0, "0"), ENDS(C0), DRAINED(0) };
+static const struct step left_then_hard[] = { LEFT(1), DRAIN(HARD), BREAKS(C0), DRAINED(1) };
+
+/* All of it has left by then: nothing is owed. */
+static const struct step taken_then_hard[] = { LEFT(0), DRAIN(HARD), EXPECT(C0, "0"), BREAKS(C0), DRAINED(0) };
+
 /* Levels that would close an idle one hard. */
 static const struct step short_then_soft[] = {
 	SHORT_ANSWER(2),
@@ -209,10 +241,7 @@ static const struct step short_then_given[] = {
 
 /* The order comes behind the answer that is left, in its turn. */
 static const struct step short_as_it_is_given[] = {
-	CONNECT(C0), ROUND(C0, S0, "w0"), SEND(C0, GET("/a0")), EXPECT(S0, "GET /a0 "),
-	EXPECT(S0, "\r\n\r\n"), SEND(S0, "HTTP/1.1 200 OK\r\n"), SILENCE(C0),
-	NARROW(5, 1), SEND(S0, "Content-Length: 2\r\n\r\na0"), HAND_OVER,
-	EXPECT(C0, "\r\n\r\na0"), TICK(100),
+	LEFT(1), HAND_OVER, EXPECT(C0, "0"), TICK(100),
 	GOES_ON,
 	DRAINED(0),
 };
@@ -251,6 +280,15 @@ static const struct scenario scenarios[] = {
 	SCENARIO(short_then_slowly, .setup = { .workers = 1, .min_rate = 1000 }),
 	SCENARIO(worker_ends_behind, .setup = { .workers = 1 }),
 	SCENARIO(worker_ends_behind, .setup = { .workers = 1, .unix_sockets = true }),
+	SCENARIO(left_then_next, .setup = { .workers = 1 }),
+	SCENARIO(left_then_fin, .setup = { .workers = 1 }),
+	SCENARIO(left_then_fin, .setup = { .workers = 1, .unix_sockets = true }),
+	SCENARIO(left_then_reset, .setup = { .workers = 1 }),
+	SCENARIO(left_then_worker_gone, .setup = { .workers = 1 }),
+	SCENARIO(left_then_shutdown, .setup = { .workers = 1 }),
+	SCENARIO(left_then_soft, .setup = { .workers = 1 }),
+	SCENARIO(left_then_hard, .setup = { .workers = 1 }),
+	SCENARIO(taken_then_hard, .setup = { .workers = 1 }),
 	SCENARIO(short_then_given, .setup = { .workers = 1 }),
 	SCENARIO(short_as_it_is_given, .setup = { .workers = 1 }),
 	SCENARIO(given_unread),

@@ -1,6 +1,6 @@
 /* Many clients and workers at once, doing whatever a seed says: requests of all kinds in
  * pieces, pipelined, cut short; answers good and bad; a changing roster, time, failing
- * allocations, a drain at the end.
+ * allocations, at the end a next generation that takes them over, a drain, or both.
  *
  * What must hold is what rig_stop() checks, and: each reply that a client gets answers
  * the request whose turn it is (workers repeat the path in X-Path); replies are whole or
@@ -420,6 +420,12 @@ static void run_seed(uint64_t seed)
 	rig_start(&chaos.rig, &setup, RIG_UNHARMED, 0);
 	for (int i = 0; i < ACTS && chaos.rig.n_conns < RIG_CONNS - CONNS_SPARE; i++)
 		act();
+	chaos.rig.heir.alone = true;
+	if (one_in(3)) {
+		rig_hand_over(&chaos.rig, one_in(4));
+		for (int i = 0; i < ACTS / 4 && chaos.rig.n_conns < RIG_CONNS - CONNS_SPARE; i++)
+			act();
+	}
 	if (one_in(2)) {
 		rig_drain(&chaos.rig, 1 + below(DRAIN_MAX - 1));
 		for (int i = 0; i < 20 && chaos.rig.n_conns < RIG_CONNS - CONNS_SPARE; i++)
