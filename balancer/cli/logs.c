@@ -3,7 +3,11 @@
  * Nothing is kept open: each answer says where the next one goes on, so that a follower lives
  * through everything that its drover does: workers that are replaced, reloads, upgrades, a
  * monitor that dies.  Who does not read what we print holds up nobody but us; when we come
- * back to ask, some lines may be gone, and how many is said in their place. */
+ * back to ask, some lines may be gone, and how many is said in their place.
+ *
+ * The last lines of all may be missed: those of workers' last tenth of a second before drover
+ * ends.  They are the master's, and go with it, so that one more question at the end would find
+ * nobody; drover does not wait for its followers.  log.output has them. */
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>

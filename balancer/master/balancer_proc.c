@@ -27,7 +27,7 @@
 #include "common/mem.h"
 
 #define HUNG_US 30000000 /* without the ACK it owes */
-#define MESSAGES_A_TURN 64
+#define MESSAGES_A_TURN 64 /* fairness alone: who says more than was asked is ended after a few (hear()) */
 #define ACKS_OVER_MAX 16   /* one at its start; the others: not to be exact across an upgrade */
 #define MESSAGES_LEFT 4096 /* in the channel of one that has ended: more than it holds */
 

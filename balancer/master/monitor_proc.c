@@ -189,16 +189,22 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 
 /* ---- its start and its end ---------------------------------------------- */
 
-static void close_process(struct monitor_proc *mon)
+/* Nothing more is heard of it, nor of its end. */
+static void close_channel(struct monitor_proc *mon)
 {
-	if (mon->pid == 0)
-		return;
 	event_del(&mon->ev_ended);
 	event_del(&mon->ev_channel);
 	event_del(&mon->ev_writable);
 	event_del(&mon->ev_silent);
-	fd_close(&mon->pidfd);
 	fd_close(&mon->channel);
+}
+
+static void close_process(struct monitor_proc *mon)
+{
+	if (mon->pid == 0)
+		return;
+	close_channel(mon);
+	fd_close(&mon->pidfd);
 	fd_close(&mon->owed.fd);
 	mon->owes = false;
 	mon->pid = 0;
@@ -348,13 +354,8 @@ void monitor_leave(struct master *m)
 		return;
 	mon->wanted = false;
 	event_del(&mon->ev_restart);
-	if (mon->pid == 0)
-		return;
-	event_del(&mon->ev_ended);
-	event_del(&mon->ev_channel);
-	event_del(&mon->ev_writable);
-	event_del(&mon->ev_silent);
-	fd_close(&mon->channel);
+	if (mon->pid)
+		close_channel(mon);
 }
 
 void monitor_stop(struct master *m)
