@@ -526,6 +526,7 @@ static void test_no_room(void **state)
 {
 	struct party p[2];
 	char big[16384];
+	struct iovec more = { (void *)(uintptr_t)"!", 1 };
 	size_t sent;
 
 	(void)state;
@@ -538,14 +539,16 @@ static void test_no_room(void **state)
 		;
 	write_soon(&p[0], "hello");
 	write_soon(&p[1], "hello");
-	batch_flush(&pool);
+	/* That shows with the next one, which must not overtake it. */
+	assert_int_equal(conn_write_soon(&p[0].conn, &pool, &more, 1, &sent, NULL), ERR_OK);
+	assert_int_equal(sent, 0);
 	assert_string_equal(heard(&p[1]), "hello");
 	assert_true(p[0].conn.unsent && p[0].conn.armed_write);
 	while (recv(p[0].peer, big, sizeof(big), MSG_DONTWAIT) > 0)
 		;
 	assert_int_equal(conn_flush(&p[0].conn, &pool, &sent), ERR_OK);
-	assert_int_equal(sent, 5);
-	assert_string_equal(heard(&p[0]), "hello");
+	assert_int_equal(sent, 6);
+	assert_string_equal(heard(&p[0]), "hello!");
 	end(&p[0]);
 	end(&p[1]);
 }
