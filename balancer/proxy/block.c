@@ -92,6 +92,19 @@ enum err block_append(struct block_pool *pool, struct block **b, struct slice s)
 	return ERR_OK;
 }
 
+/* ---- chains ---- */
+
+static struct block *first_of(const struct chain *c)
+{
+	return c->last ? c->last->next : NULL;
+}
+
+/* The block behind `b`; NULL: it is the last one. */
+static struct block *next_of(const struct chain *c, const struct block *b)
+{
+	return b == c->last ? NULL : b->next;
+}
+
 enum err chain_append(struct chain *c, struct block_pool *pool, struct slice s)
 {
 	size_t fits = c->last ? MIN(block_room(c->last), s.n) : 0;
@@ -108,44 +121,61 @@ enum err chain_append(struct chain *c, struct block_pool *pool, struct slice s)
 	if (tail) {
 		memcpy(tail->bytes, s.p + fits, s.n - fits);
 		tail->end = (uint32_t)(s.n - fits);
+		tail->next = c->last ? c->last->next : tail;
 		if (c->last)
 			c->last->next = tail;
-		else
-			c->first = tail;
 		c->last = tail;
 	}
-	c->bytes += s.n;
 	return ERR_OK;
 }
 
 void chain_consume(struct chain *c, struct block_pool *pool, size_t n)
 {
-	assert(n <= c->bytes);
-	c->bytes -= n;
-	while (c->first && n >= block_used(c->first)) {
-		struct block *b = c->first;
-		n -= block_used(b);
-		c->first = b->next;
-		if (!c->first)
+	while (n) {
+		struct block *b = first_of(c);
+		assert(b);
+		size_t piece = MIN(n, block_used(b));
+		b->start += (uint32_t)piece;
+		n -= piece;
+		if (block_used(b))
+			return;
+		if (b == c->last)
 			c->last = NULL;
+		else
+			c->last->next = b->next;
 		block_give_back(pool, b);
 	}
-	if (n)
-		c->first->start += (uint32_t)n;
 }
 
 void chain_clear(struct chain *c, struct block_pool *pool)
 {
-	chain_consume(c, pool, c->bytes);
+	chain_consume(c, pool, chain_bytes(c));
+}
+
+size_t chain_bytes(const struct chain *c)
+{
+	size_t n = 0;
+	for (struct block *b = first_of(c); b; b = next_of(c, b))
+		n += block_used(b);
+	return n;
 }
 
 int chain_iov(const struct chain *c, struct iovec *iov, int max)
 {
 	int n = 0;
-	for (struct block *b = c->first; b && n < max; b = b->next) {
+	for (struct block *b = first_of(c); b && n < max; b = next_of(c, b)) {
 		iov[n].iov_base = b->bytes + b->start;
 		iov[n].iov_len = block_used(b);
 		n++;
 	}
 	return n;
+}
+
+char *chain_copy(const struct chain *c, char *to)
+{
+	for (struct block *b = first_of(c); b; b = next_of(c, b)) {
+		memcpy(to, b->bytes + b->start, block_used(b));
+		to += block_used(b);
+	}
+	return to;
 }

@@ -7,6 +7,7 @@
 #ifndef DROVER_PROXY_BLOCK_H
 #define DROVER_PROXY_BLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -51,25 +52,30 @@ static inline struct slice block_slice(const struct block *b)
 /* Appends `s` to *b, taking or growing the block as needed; *b may be NULL. ERR_NOMEM, ERR_FULL. */
 MUST_CHECK enum err block_append(struct block_pool *pool, struct block **b, struct slice s);
 
+/* One pointer, since every connection has one and it is nearly always empty: the blocks are a
+ * ring, behind the last one comes the first. */
 struct chain {
-	struct block *first, *last;
-	size_t bytes;
+	struct block *last; /* NULL: empty */
 };
 
 static inline void chain_init(struct chain *c)
 {
-	c->first = c->last = NULL;
-	c->bytes = 0;
+	c->last = NULL;
 }
+static inline bool chain_empty(const struct chain *c) { return !c->last; }
+size_t chain_bytes(const struct chain *c); /* goes through the blocks */
 
 /* Copies `s` to the end.  ERR_NOMEM: nothing was added. */
 MUST_CHECK enum err chain_append(struct chain *c, struct block_pool *pool, struct slice s);
 
-/* Drops `n` bytes (<= c->bytes) from the front. */
+/* Drops `n` bytes (<= chain_bytes()) from the front. */
 void chain_consume(struct chain *c, struct block_pool *pool, size_t n);
 void chain_clear(struct chain *c, struct block_pool *pool);
 
 /* Describes up to `max` blocks from the front; returns how many. */
 int chain_iov(const struct chain *c, struct iovec *iov, int max);
+
+/* Copies all of it; returns where the copy ends. */
+char *chain_copy(const struct chain *c, char *to);
 
 #endif

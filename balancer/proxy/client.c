@@ -131,7 +131,7 @@ void client_abort(struct client *c, bool reset)
 		client_addr(c, &peer);
 		admit_leave(p, &peer);
 	}
-	loop_bury(p, &c->grave, c);
+	loop_bury(p, &c->link);
 	accept_room(p);
 }
 
@@ -376,7 +376,7 @@ void client_request_done(struct client *c, bool close, bool unread)
 		begin_close(c, unread);
 		return;
 	}
-	if (c->conn.out.bytes) { /* the next request waits until this answer is out */
+	if (!chain_empty(&c->conn.out)) { /* the next request waits until this answer is out */
 		client_read_off(c);
 		client_await_writable(c);
 		return;
@@ -489,7 +489,7 @@ static void on_writable(struct client *c)
 		}
 		return;
 	}
-	if (c->conn.out.bytes) {
+	if (!chain_empty(&c->conn.out)) {
 		if (sent && c->request)
 			request_on_client_took(c->request);
 		else if (sent && c->state != CLIENT_HEAD) /* its next head has a clock of its own */
@@ -579,7 +579,7 @@ void client_on_idle_timeout(struct deadline *d, void *arg)
 {
 	(void)arg;
 	struct client *c = client_of(d);
-	client_abort(c, c->conn.out.bytes > 0); /* an answer that is cut must show */
+	client_abort(c, !chain_empty(&c->conn.out)); /* an answer that is cut must show */
 }
 
 void client_on_body_timeout(struct deadline *d, void *arg)

@@ -21,9 +21,9 @@ enum client_state {
 };
 
 struct client {
+	struct list link;          /* in proxy->clients; first, for loop_bury() */
 	struct conn conn;
 	struct proxy *proxy;
-	struct list link;          /* in proxy->clients */
 	struct list resume;        /* in proxy->resumable */
 	struct deadline deadline;
 	struct request *request;
@@ -42,7 +42,6 @@ struct client {
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
 	} peer;
-	struct grave grave;
 };
 
 /* Takes an accepted socket, which `counted` in admit.c.  On ERR_NOMEM it has been

@@ -63,13 +63,13 @@ static enum err conn_rearm(struct conn *c, bool read, bool write)
 
 enum err conn_watch(struct conn *c)
 {
-	return conn_rearm(c, true, c->out.bytes > 0);
+	return conn_rearm(c, true, !chain_empty(&c->out));
 }
 
 void conn_read_off(struct conn *c)
 {
 	c->want_read = false;
-	if (conn_rearm(c, false, c->out.bytes > 0) != ERR_OK)
+	if (conn_rearm(c, false, !chain_empty(&c->out)) != ERR_OK)
 		c->broken = true; /* only the write interest could fail to be added back */
 }
 
@@ -172,7 +172,7 @@ enum err conn_write(struct conn *c, struct block_pool *pool, struct iovec *iov, 
 		return ERR_CLOSED;
 	for (int i = 0; i < n_iov; i++)
 		total += iov[i].iov_len;
-	if (c->out.bytes == 0) {
+	if (chain_empty(&c->out)) {
 		enum err e = send_once(c, iov, n_iov, &sent);
 		if (ret_sent)
 			*ret_sent = sent;
@@ -192,12 +192,12 @@ static bool leave(struct conn *c, struct block_pool *pool, const struct iovec *i
 		  size_t total, _Atomic uint64_t *counter)
 {
 	/* What leaves with the FIN is sent with the close() that follows at once. */
-	if (c->broken || c->last || c->out.bytes || total > BATCH_SEND_BYTES)
+	if (c->broken || c->last || !chain_empty(&c->out) || total > BATCH_SEND_BYTES)
 		return false;
 	if (batch_send(c, iov, n_iov, total, counter))
 		return true;
 	batch_flush(pool); /* full, or it has something there already */
-	return !c->broken && !c->out.bytes && batch_send(c, iov, n_iov, total, counter);
+	return !c->broken && chain_empty(&c->out) && batch_send(c, iov, n_iov, total, counter);
 }
 
 enum err conn_write_soon(struct conn *c, struct block_pool *pool, struct iovec *iov, int n_iov,
@@ -240,7 +240,7 @@ enum err conn_flush(struct conn *c, struct block_pool *pool, size_t *ret_sent)
 		chain_clear(&c->out, pool);
 		return ERR_NOMEM;
 	}
-	while (c->out.bytes) {
+	while (!chain_empty(&c->out)) {
 		size_t sent = 0;
 		int n = chain_iov(&c->out, iov, IOV_BATCH);
 		enum err e = send_once(c, iov, n, &sent);
@@ -263,7 +263,7 @@ bool conn_owes(struct conn *c, struct block_pool *pool)
 {
 	if (c->sender)
 		batch_flush(pool);
-	return c->out.bytes > 0;
+	return !chain_empty(&c->out);
 }
 
 void conn_detach(struct conn *c, struct block_pool *pool)
@@ -276,7 +276,7 @@ void conn_detach(struct conn *c, struct block_pool *pool)
 
 enum err conn_attach(struct conn *c)
 {
-	return conn_rearm(c, c->want_read, c->out.bytes > 0);
+	return conn_rearm(c, c->want_read, !chain_empty(&c->out));
 }
 
 enum err conn_preload(struct conn *c, struct block_pool *pool, struct slice s)

@@ -28,7 +28,7 @@
 #define HOLD_ACK_US 1000000 /* the master does not wait longer either */
 
 struct giver {
-	struct list link; /* in proxy->givers */
+	struct list link; /* in proxy->givers; first, for loop_bury() */
 	struct proxy *proxy;
 	int fd;
 	struct event readable, writable;
@@ -39,7 +39,6 @@ struct giver {
 	uint64_t paused_until_us;
 	char *rest; /* bytes of it that have not left; NULL: none */
 	size_t rest_at, rest_n;
-	struct grave grave;
 };
 
 /* ---- the record --------------------------------------------------------- */
@@ -99,16 +98,13 @@ static void describe(const struct client *c, struct handover_record *h, struct p
 static char *gather(const struct pieces *p, struct handover_record *h, size_t *ret_n)
 {
 	for (size_t i = 0; i < PIECE_MAX; i++)
-		h->pieces[i] = (uint32_t)(p->chains[i] ? p->chains[i]->bytes : p->plain[i].n);
+		h->pieces[i] = (uint32_t)(p->chains[i] ? chain_bytes(p->chains[i]) : p->plain[i].n);
 	size_t n = handover_n_bytes(h);
 	char *bytes = mem_alloc(n ? n : 1), *at = bytes;
 	*ret_n = n;
 	for (size_t i = 0; bytes && i < PIECE_MAX; i++) {
-		const struct block *b = p->chains[i] ? p->chains[i]->first : NULL;
-		for (; b; b = b->next) {
-			memcpy(at, b->bytes + b->start, block_used(b));
-			at += block_used(b);
-		}
+		if (p->chains[i])
+			at = chain_copy(p->chains[i], at);
 		if (p->plain[i].n)
 			memcpy(at, p->plain[i].p, p->plain[i].n);
 		at += p->plain[i].n;
@@ -125,12 +121,12 @@ static bool may_go(const struct client *c)
 	if (c->conn.starved) /* what it is owed is lost */
 		return false;
 	switch ((enum client_state)c->state) {
-	case CLIENT_IDLE: return !c->input && !c->eof && !c->conn.out.bytes;
+	case CLIENT_IDLE: return !c->input && !c->eof && chain_empty(&c->conn.out);
 	case CLIENT_HEAD: return !c->eof && block_used(c->input) > 0;
 	case CLIENT_REQUEST:
 		return c->request ? c->request->state == REQ_TUNNEL && !c->input
-				  : !c->input && c->conn.out.bytes;
-	case CLIENT_CLOSING: return c->conn.out.bytes && !c->conn.broken;
+				  : !c->input && !chain_empty(&c->conn.out);
+	case CLIENT_CLOSING: return !chain_empty(&c->conn.out) && !c->conn.broken;
 	default: return false;
 	}
 }
@@ -285,7 +281,7 @@ static void end_channel(struct giver *g)
 	g->rest = NULL;
 	fd_close(&g->fd);
 	list_remove(&g->link);
-	loop_bury(p, &g->grave, g);
+	loop_bury(p, &g->link);
 }
 
 /* The taker has gone: what it had not taken is ours again, and goes on here. */

@@ -22,7 +22,7 @@
 #define RECORDS_A_TURN 32
 
 struct taker {
-	struct list link; /* in proxy->takers */
+	struct list link; /* in proxy->takers; first, for loop_bury() */
 	struct proxy *proxy;
 	int fd;
 	struct event readable;
@@ -32,7 +32,6 @@ struct taker {
 	unsigned n_fds;
 	char *bytes;
 	size_t n_bytes, n_have;
-	struct grave grave;
 };
 
 static void end_channel(struct taker *t)
@@ -45,7 +44,7 @@ static void end_channel(struct taker *t)
 	event_del(&t->readable);
 	fd_close(&t->fd);
 	list_remove(&t->link);
-	loop_bury(t->proxy, &t->grave, t);
+	loop_bury(t->proxy, &t->link);
 }
 
 /* ---- building it -------------------------------------------------------- */

@@ -156,13 +156,9 @@ void loop_turn_begin(struct proxy *p);
 
 /* ---- graveyard: nothing with events is freed inside a callback ---- */
 
-struct grave {
-	struct list link;
-	void *object;
-};
-
-/* Frees `g->object` between turns.  The object's events must be off. */
-void loop_bury(struct proxy *p, struct grave *g, void *object);
+/* Frees, between turns, the object whose first member is `link`; that is on no list any more, and
+ * the object's events are off. */
+void loop_bury(struct proxy *p, struct list *link);
 
 /* ---- draining (drain.c) ---- */
 void drain_to(struct proxy *p, enum drain_level level, bool leaves);

@@ -42,10 +42,9 @@ void loop_turn_begin(struct proxy *p)
 	clock_update();
 }
 
-void loop_bury(struct proxy *p, struct grave *g, void *object)
+void loop_bury(struct proxy *p, struct list *link)
 {
-	g->object = object;
-	list_push_back(&p->graves, &g->link);
+	list_push_back(&p->graves, link);
 }
 
 static void empty_graves(struct proxy *p)
@@ -53,7 +52,7 @@ static void empty_graves(struct proxy *p)
 	struct list *first;
 	while ((first = list_first(&p->graves))) {
 		list_remove(first);
-		mem_free(list_entry(first, struct grave, link)->object);
+		mem_free(first);
 	}
 }
 

@@ -301,7 +301,7 @@ static bool send_head(struct request *r, struct upstream *up)
 	} else {
 		deadline_start(&up->deadline, &p->connect_wait);
 	}
-	if (!up->conn.out.bytes)
+	if (chain_empty(&up->conn.out))
 		request_on_upstream_drained(r);
 	return true;
 }
@@ -337,8 +337,8 @@ void request_set_clocks(struct request *r)
 {
 	struct client *c = r->client;
 	struct upstream *up = r->upstream;
-	bool behind = c->conn.out.bytes > 0;
-	bool owing = !stream_ended(&r->to_worker) && !up->conn.out.bytes && !up->conn.broken;
+	bool behind = !chain_empty(&c->conn.out);
+	bool owing = !stream_ended(&r->to_worker) && chain_empty(&up->conn.out) && !up->conn.broken;
 	request_turn_is(&r->owing, owing);
 	request_turn_is(&r->behind, behind);
 	if (behind)
@@ -414,7 +414,7 @@ size_t request_on_client_bytes(struct request *r, char *p, size_t n)
 	}
 	/* Full: wait for the worker.  Broken: it may have answered before it closed (an
 	 * early 413); its read event will tell. */
-	if (e != ERR_OK || up->conn.out.bytes)
+	if (e != ERR_OK || !chain_empty(&up->conn.out))
 		client_read_off(r->client);
 	request_set_clocks(r);
 	return piece.used;

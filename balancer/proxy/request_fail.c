@@ -28,9 +28,10 @@ void request_on_upstream_end(struct request *r, enum err why)
 		return;
 	}
 	if (r->state != REQ_REPLY) {
-		r->unheard = why == ERR_CLOSED && r->body_held && !r->upstream->got_any &&
-			     fd_tcp_unheard(r->upstream->conn.fd,
-					    block_used(r->head) - r->upstream->conn.out.bytes);
+		r->unheard =
+			why == ERR_CLOSED && r->body_held && !r->upstream->got_any &&
+			fd_tcp_unheard(r->upstream->conn.fd,
+				       block_used(r->head) - chain_bytes(&r->upstream->conn.out));
 		request_attempt_failed(r, r->upstream->sent_any ? OUTCOME_WORKER_BROKE
 								: OUTCOME_CONNECT_FAILED);
 		return;

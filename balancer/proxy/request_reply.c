@@ -27,7 +27,7 @@ static bool relay_interim(struct request *r)
 {
 	struct proxy *p = r->proxy;
 	tally_inc(p->row, COUNTER_replies_1xx);
-	if (r->minor == 0 || r->client->conn.out.bytes)
+	if (r->minor == 0 || !chain_empty(&r->client->conn.out))
 		return true;
 	struct http_out o = { p->out, p->out + OUT_BYTES, false };
 	rewrite_reply(r, &p->reply_head, &o);
@@ -159,7 +159,7 @@ static void on_reply_head(struct request *r, char *rest, size_t n_rest)
 /* After a write to the client: stop the worker while the client is behind. */
 static void pace_reply(struct request *r)
 {
-	if (r->client->conn.out.bytes) {
+	if (!chain_empty(&r->client->conn.out)) {
 		r->pausing_reply = true;
 		upstream_read_off(r->upstream);
 	}
@@ -223,7 +223,7 @@ static void relay(struct request *r, struct iovec *head, char *p, size_t n)
 
 static bool reader_too_slow(const struct request *r)
 {
-	uint64_t kept = r->client->conn.out.bytes;
+	uint64_t kept = chain_bytes(&r->client->conn.out);
 	return r->state == REQ_REPLY &&
 	       request_too_slow(r, &r->behind, r->proxy->config->timeout_idle_ms,
 				r->bytes_out - MIN(r->bytes_out, kept));

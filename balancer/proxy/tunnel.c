@@ -47,7 +47,7 @@ void tunnel_start(struct request *r, char *rest, size_t n_rest)
 	}
 	r->bytes_out += n_rest;
 	tunnel_touch(r);
-	if (c->conn.out.bytes)
+	if (!chain_empty(&c->conn.out))
 		upstream_read_off(r->upstream);
 	/* What the client sent ahead of the 101 is the worker's too. */
 	struct block *early = c->input;
@@ -60,7 +60,7 @@ void tunnel_start(struct request *r, char *rest, size_t n_rest)
 	}
 	if (c->eof)
 		tunnel_on_client_end(r);
-	else if (!r->upstream->conn.out.bytes)
+	else if (chain_empty(&r->upstream->conn.out))
 		client_read_on(c);
 }
 
@@ -70,11 +70,11 @@ void tunnel_settle(struct request *r)
 {
 	struct client *c = r->client;
 	struct upstream *up = r->upstream;
-	if ((c->eof || up->conn.broken) && !r->client_ended && !up->conn.out.bytes) {
+	if ((c->eof || up->conn.broken) && !r->client_ended && chain_empty(&up->conn.out)) {
 		r->client_ended = true;
 		conn_end_writing(&up->conn, &r->proxy->blocks);
 	}
-	if (r->worker_ended && !c->conn.out.bytes) {
+	if (r->worker_ended && chain_empty(&c->conn.out)) {
 		if (r->client_ended) {
 			request_finish_tunnel(r);
 			return;
@@ -93,7 +93,7 @@ void tunnel_from_client(struct request *r, char *p, size_t n)
 		request_finish_tunnel(r);
 		return;
 	}
-	if (e == ERR_CLOSED || up->conn.out.bytes)
+	if (e == ERR_CLOSED || !chain_empty(&up->conn.out))
 		client_read_off(r->client);
 	if (e == ERR_CLOSED) /* what it said before may still be there to be read */
 		tunnel_settle(r);
@@ -108,7 +108,7 @@ void tunnel_from_worker(struct request *r, char *p, size_t n)
 	enum err e = client_write(c, &iov, 1);
 	if (e != ERR_OK)
 		request_finish_tunnel(r);
-	else if (c->conn.out.bytes)
+	else if (!chain_empty(&c->conn.out))
 		upstream_read_off(r->upstream);
 }
 

@@ -27,7 +27,8 @@ static bool pool_shed(struct proxy *p)
 	struct upstream *longest = NULL;
 	for (uint32_t i = 0; i < p->n_workers; i++) {
 		struct list *first = list_first(&p->workers[i].pool_idle.waiting);
-		struct upstream *up = first ? container_of(first, struct upstream, deadline.link) : NULL;
+		struct upstream *up =
+			first ? container_of(first, struct upstream, deadline.link) : NULL;
 		if (up && (!longest || up->deadline.due_us < longest->deadline.due_us))
 			longest = up;
 	}
@@ -105,7 +106,7 @@ static void upstream_close(struct upstream *up)
 	conn_close(&up->conn, &p->blocks, false);
 	p->n_upstreams--;
 	accept_room(p);
-	loop_bury(p, &up->grave, up);
+	loop_bury(p, &up->idle);
 }
 
 /* Whatever keeps the answer (the client's body, a long poll), it is not accepting. */
@@ -214,7 +215,7 @@ void upstream_release(struct upstream *up, bool reusable)
 	up->request->upstream = NULL;
 	up->request = NULL;
 	deadline_stop(&up->deadline);
-	if (!reusable || up->conn.broken || up->conn.out.bytes || up->input || !w->app ||
+	if (!reusable || up->conn.broken || !chain_empty(&up->conn.out) || up->input || !w->app ||
 	    w->epoch != up->epoch || w->state != WORKER_UP ||
 	    w->n_idle >= w->app->cfg->idle_connections || p->drain >= DRAIN_SHUTDOWN) {
 		upstream_close(up);
@@ -282,7 +283,7 @@ static void on_writable(struct upstream *up)
 			request_on_upstream_end(up->request, e);
 		return;
 	}
-	if (up->conn.out.bytes == 0)
+	if (chain_empty(&up->conn.out))
 		request_on_upstream_drained(up->request);
 }
 

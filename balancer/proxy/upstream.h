@@ -14,9 +14,9 @@
 struct request;
 
 struct upstream {
+	struct list idle;          /* in worker_ref.idle; first, for loop_bury() */
 	struct conn conn;
 	struct proxy *proxy;
-	struct list idle;          /* in worker_ref.idle */
 	struct deadline deadline;
 	struct request *request;   /* NULL: pooled */
 	struct block *input;       /* part of a reply head */
@@ -30,7 +30,6 @@ struct upstream {
 	bool sent_any;             /* at least one byte of this request reached the kernel's socket */
 	bool got_any;              /* at least one byte of the reply has come */
 	bool dead;
-	struct grave grave;
 };
 
 /* A live pooled connection to the worker of `slot`, or NULL.  `sure`: ask the

@@ -473,7 +473,7 @@ static void test_bytes_are_counted(void **state)
 	assert_int_equal(n, 15);
 	assert_int_equal(conn_write_soon(&p[0].conn, &pool, &iov, 1, NULL, &n), ERR_OK);
 	assert_int_equal(n, 15);
-	assert_int_equal(p[0].conn.out.bytes, 10);
+	assert_int_equal(chain_bytes(&p[0].conn.out), 10);
 	end(&p[0]);
 	end(&p[1]);
 }
@@ -513,7 +513,7 @@ static void test_peer_is_gone(void **state)
 	batch_flush(&pool);
 	assert_string_equal(heard(&p[1]), "hello");
 	assert_true(p[0].conn.unsent && p[0].conn.armed_write);
-	assert_int_equal(p[0].conn.out.bytes, 5);
+	assert_int_equal(chain_bytes(&p[0].conn.out), 5);
 	assert_int_equal(conn_flush(&p[0].conn, &pool, &sent), ERR_CLOSED);
 	assert_int_equal(sent, 0);
 	end(&p[0]);

@@ -130,13 +130,18 @@ static void check_chain(const struct chain *c, const char *want, size_t n)
 	int n_iov = chain_iov(c, iov, 64);
 	size_t at = 0;
 
-	assert_int_equal(c->bytes, n);
+	assert_int_equal(chain_bytes(c), n);
+	assert_int_equal(chain_empty(c), n == 0);
 	for (int i = 0; i < n_iov; i++) {
 		assert_in_range(iov[i].iov_len, 1, n - at);
 		assert_memory_equal(iov[i].iov_base, want + at, iov[i].iov_len);
 		at += iov[i].iov_len;
 	}
 	assert_true(at == n || n_iov == 64);
+	char *copy = malloc(n + 1);
+	assert_ptr_equal(chain_copy(c, copy), copy + n);
+	assert_memory_equal(copy, want, n);
+	free(copy);
 }
 
 static void test_chain_against_a_buffer(void **state)
@@ -170,8 +175,7 @@ static void test_chain_against_a_buffer(void **state)
 		}
 	}
 	chain_clear(&c, &pool);
-	assert_null(c.first);
-	assert_null(c.last);
+	assert_true(chain_empty(&c));
 }
 
 /* A failure adds nothing, not even what would have fitted. */
