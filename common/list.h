@@ -52,6 +52,14 @@ static inline void list_remove(struct list *node)
 	list_init(node);
 }
 
+/* From the list that it is on, if any, to the end of another or the same. */
+static inline void list_move_back(struct list *head, struct list *node)
+{
+	node->prev->next = node->next;
+	node->next->prev = node->prev;
+	list_push_back(head, node);
+}
+
 static inline struct list *list_first(const struct list *head)
 {
 	return list_empty(head) ? NULL : head->next;

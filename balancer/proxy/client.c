@@ -27,6 +27,7 @@
 static void on_client_event(evutil_socket_t fd, short what, void *arg);
 static void take_head(struct client *c, char *p, size_t n, bool in_input);
 static void read_at_once(struct client *c);
+static void watch(struct client *c);
 
 /* ---- birth and end ---- */
 
@@ -51,7 +52,6 @@ static struct client *make(struct proxy *p, int fd, const struct addr *peer, uin
 	c->trusted = client_trusts(p, peer);
 	c->counted = counted;
 	memcpy(&c->peer, peer, MIN((size_t)peer->len, sizeof(c->peer)));
-	list_init(&c->resume);
 	deadline_init(&c->deadline);
 	conn_init(&c->conn, p->base, fd, on_client_event, c);
 	list_init(&c->link);
@@ -72,6 +72,15 @@ enum err client_new(struct proxy *p, int fd, const struct addr *peer, uint32_t l
 	deadline_start(&c->deadline, &p->head_wait);
 	read_at_once(c);
 	return ERR_OK;
+}
+
+void clients_each(struct proxy *p, void (*each)(struct client *c, void *arg), void *arg)
+{
+	/* In this order: who becomes idle moves to the first. */
+	struct list *const lists[] = { &p->resumable, &p->unwatched, &p->clients };
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		list_each_safe (it, lists[i])
+			each(list_entry(it, struct client, link), arg);
 }
 
 void client_addr(const struct client *c, struct addr *ret_addr)
@@ -119,7 +128,6 @@ void client_abort(struct client *c, bool reset)
 		return;
 	set_state(c, CLIENT_DEAD);
 	deadline_stop(&c->deadline);
-	list_remove(&c->resume);
 	list_remove(&c->link);
 	p->n_clients--;
 	tally_dec(p->row, COUNTER_connections_open);
@@ -347,8 +355,7 @@ void client_resume(struct client *c)
 /* client_resume() between turns; harmless when that is due already. */
 static void look_again(struct client *c)
 {
-	list_remove(&c->resume);
-	list_push_back(&c->proxy->resumable, &c->resume);
+	list_move_back(&c->proxy->resumable, &c->link);
 }
 
 static void become_idle(struct client *c)
@@ -529,9 +536,9 @@ static void read_at_once(struct client *c)
 	struct proxy *p = c->proxy;
 	on_readable(c);
 	if (c->state == CLIENT_REQUEST && is_content(c)) {
-		list_push_back(&p->unwatched, &c->resume);
+		list_move_back(&p->unwatched, &c->link);
 	} else if (c->state == CLIENT_REQUEST) {
-		client_watch(c);
+		watch(c);
 	} else if ((c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) &&
 		   conn_read_on(&c->conn) != ERR_OK) {
 		client_abort(c, true);
@@ -541,10 +548,21 @@ static void read_at_once(struct client *c)
 
 /* While a request runs: notices an abort, and keeps what comes next.  Where its body is
  * still to come, or the next request has, the request and its end see to it. */
-void client_watch(struct client *c)
+static void watch(struct client *c)
 {
 	if (c->state == CLIENT_REQUEST && !c->input && c->request && !request_wants_bytes(c->request))
 		client_read_on(c);
+}
+
+void clients_watch(struct proxy *p)
+{
+	/* In front of those that connected with them and have asked for nothing yet. */
+	while (!list_empty(&p->unwatched)) {
+		struct list *last = p->unwatched.prev;
+		list_remove(last);
+		list_push_front(&p->clients, last);
+		watch(list_entry(last, struct client, link));
+	}
 }
 
 void client_end_idle(struct client *c)

@@ -21,10 +21,9 @@ enum client_state {
 };
 
 struct client {
-	struct list link;          /* in proxy->clients; first, for loop_bury() */
+	struct list link;          /* in proxy->clients, ->resumable or ->unwatched; first, for loop_bury() */
 	struct conn conn;
 	struct proxy *proxy;
-	struct list resume;        /* in proxy->resumable */
 	struct deadline deadline;
 	struct request *request;
 	struct block *input;       /* bytes read and not yet used */
@@ -60,6 +59,10 @@ static inline bool client_ends_next(const struct client *c)
 	return UNLIKELY(c->leftover) || (UNLIKELY(c->proxy->drain != DRAIN_NONE) && !c->proxy->giver);
 }
 
+/* Calls `each` for every one that is not under way to another balancer.  It may end the one it is
+ * called for, no other; for that one it may be called again. */
+void clients_each(struct proxy *p, void (*each)(struct client *c, void *arg), void *arg);
+
 /* The address of its other end. */
 void client_addr(const struct client *c, struct addr *ret_addr);
 
@@ -82,9 +85,9 @@ void client_abort(struct client *c, bool reset);
 void client_read_on(struct client *c);
 void client_read_off(struct client *c);
 
-/* From the sweep: reading goes on where a request runs on a connection that is not
- * watched yet. */
-void client_watch(struct client *c);
+/* From the sweep, and when a drain begins: none is in proxy->unwatched any more.  Where a request
+ * runs, reading goes on. */
+void clients_watch(struct proxy *p);
 
 /* A shutdown ends idle connections: reads once more, so that a request that has
  * already arrived is answered, and ends the connection if there is none.  One that

@@ -26,8 +26,9 @@ static void stop_accepting(struct proxy *p)
 	accept_stop(p);
 }
 
-static void end_client(struct client *c, enum drain_level level)
+static void end_client(struct client *c, void *arg)
 {
+	enum drain_level level = *(const enum drain_level *)arg;
 	struct proxy *p = c->proxy;
 	if (level == DRAIN_HARD) {
 		if (c->input || (c->state != CLIENT_IDLE && c->state != CLIENT_LINGER) ||
@@ -54,6 +55,7 @@ void drain_to(struct proxy *p, enum drain_level level, bool leaves)
 	if (level <= p->drain)
 		return;
 	p->drain = level;
+	clients_watch(p);
 	if (leaves && level == DRAIN_RELOAD)
 		p->accept_until_us = clock_now_us() + LEAVE_MS * 1000;
 	else
@@ -67,8 +69,7 @@ void drain_to(struct proxy *p, enum drain_level level, bool leaves)
 		handover_recall(p);
 		handover_stop_taking(p);
 	}
-	list_each_safe(it, &p->clients)
-		end_client(list_entry(it, struct client, link), level);
+	clients_each(p, end_client, &level);
 	for (uint32_t i = 0; i < p->n_workers; i++)
 		pool_flush(p, &p->workers[i]);
 }

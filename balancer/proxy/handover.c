@@ -47,7 +47,8 @@ void handover_attach(struct client *c)
 {
 	struct proxy *p = c->proxy;
 	struct request *r = c->request;
-	list_push_back(&p->clients, &c->link);
+	bool waits = !r && c->state == CLIENT_IDLE && p->drain != DRAIN_NONE; /* for its end, or another taker */
+	list_push_back(waits ? &p->resumable : &p->clients, &c->link);
 	deadline_resume(&c->deadline, &p->inherited[wait_of(c)]);
 	if (conn_attach(&c->conn) != ERR_OK || (r && conn_attach(&r->upstream->conn) != ERR_OK)) {
 		if (r)
@@ -58,6 +59,4 @@ void handover_attach(struct client *c)
 	}
 	if (r)
 		tunnel_settle(r);
-	else if (c->state == CLIENT_IDLE && p->drain != DRAIN_NONE)
-		list_push_back(&p->resumable, &c->resume);
 }

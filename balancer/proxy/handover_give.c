@@ -136,10 +136,8 @@ static void detach(struct giver *g, struct client *c)
 	conn_detach(&c->conn, &c->proxy->blocks);
 	if (c->request)
 		conn_detach(&c->request->upstream->conn, &c->proxy->blocks);
-	list_remove(&c->resume);
 	list_remove(&c->deadline.link);
-	list_remove(&c->link);
-	list_push_back(&g->under_way, &c->link);
+	list_move_back(&g->under_way, &c->link);
 	g->n_under_way++;
 }
 

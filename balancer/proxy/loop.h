@@ -93,11 +93,12 @@ struct proxy {
 	struct http_head request_head, reply_head;
 
 	struct block_pool blocks;
-	struct list clients;           /* every client connection */
+	/* Client connections; each is on one of these, or is being handed over: clients_each(). */
+	struct list clients;
+	struct list resumable;         /* to be looked at between turns: client_resume() */
+	struct list unwatched;         /* whose first request came with the connection */
 	uint32_t n_clients;
 	uint32_t n_upstreams;          /* connections to workers, pooled ones included */
-	struct list resumable;         /* clients to look at between turns: client_resume() */
-	struct list unwatched;         /* clients whose first request came with the connection */
 	struct list stirred;           /* workers whose waiting requests may go on */
 	struct list displaced;         /* requests whose worker left before they had a connection */
 	struct event *pacing_event;

@@ -61,17 +61,8 @@ static void resume_clients(struct proxy *p)
 {
 	struct list *first;
 	while ((first = list_first(&p->resumable))) {
-		list_remove(first);
-		client_resume(list_entry(first, struct client, resume));
-	}
-}
-
-static void watch_clients(struct proxy *p)
-{
-	struct list *first;
-	while ((first = list_first(&p->unwatched))) {
-		list_remove(first);
-		client_watch(list_entry(first, struct client, resume));
+		list_move_back(&p->clients, first);
+		client_resume(list_entry(first, struct client, link));
 	}
 }
 
@@ -93,7 +84,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what;
 	loop_turn_begin(p);
 	read_batch(p); /* who has spoken in time is not timed out */
-	watch_clients(p);
+	clients_watch(p);
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
 		deadline_sweep(classes[i], p);
 	for (size_t i = 0; i < INHERITED_MAX; i++)

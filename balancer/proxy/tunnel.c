@@ -143,13 +143,16 @@ void tunnel_on_worker_end(struct request *r, enum err why)
 	tunnel_settle(r);
 }
 
+static void end_if_to(struct client *c, void *slot)
+{
+	struct request *r = c->request;
+	if (r && r->state == REQ_TUNNEL && r->upstream->slot == *(const uint16_t *)slot)
+		request_close_tunnel(r);
+}
+
 void tunnels_end(struct proxy *p, uint16_t slot)
 {
 	if (atomic_load_explicit(&p->row->counters[COUNTER_tunnels_open], memory_order_relaxed) == 0)
 		return; /* spares the walk */
-	list_each_safe(it, &p->clients) {
-		struct request *r = list_entry(it, struct client, link)->request;
-		if (r && r->state == REQ_TUNNEL && r->upstream->slot == slot)
-			request_close_tunnel(r);
-	}
+	clients_each(p, end_if_to, &slot);
 }

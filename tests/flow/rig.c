@@ -589,13 +589,20 @@ void rig_late(struct rig *r, unsigned conn, size_t heard)
 	late.heard = heard;
 }
 
+static void note_lowest(struct client *c, void *fd)
+{
+	if (*(int *)fd < 0 || c->conn.fd < *(int *)fd)
+		*(int *)fd = c->conn.fd;
+}
+
 void rig_narrow(struct rig *r, size_t room, unsigned times)
 {
-	struct list *first = list_first(&r->proxy->clients);
+	int fd = -1;
 
-	if (!first)
+	clients_each(r->proxy, note_lowest, &fd); /* the oldest, where none has ended before */
+	if (fd < 0)
 		return;
-	narrow.fd = list_entry(first, struct client, link)->conn.fd;
+	narrow.fd = fd;
 	narrow.room = room;
 	narrow.times = times;
 }

@@ -68,6 +68,30 @@ static void test_remove(void **state)
 	assert_string_equal(shown(&head, buf), "2|2");
 }
 
+static void test_move_back(void **state)
+{
+	struct item a = { .number = 1 }, b = { .number = 2 }, c = { .number = 3 };
+	struct list head, other;
+	char buf[64];
+
+	(void)state;
+	list_init(&head);
+	list_init(&other);
+	list_init(&c.link);
+	list_push_back(&head, &a.link);
+	list_push_back(&head, &b.link);
+	list_move_back(&head, &c.link); /* unlinked */
+	assert_string_equal(shown(&head, buf), "123|321");
+	list_move_back(&head, &a.link); /* within one */
+	assert_string_equal(shown(&head, buf), "231|132");
+	list_move_back(&head, &a.link); /* the last one */
+	assert_string_equal(shown(&head, buf), "231|132");
+	list_move_back(&other, &c.link);
+	list_move_back(&other, &b.link);
+	assert_string_equal(shown(&head, buf), "1|1");
+	assert_string_equal(shown(&other, buf), "32|23");
+}
+
 static void test_each_safe_removes_current(void **state)
 {
 	struct item items[5];
@@ -94,6 +118,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_move_back),
 		cmocka_unit_test(test_each_safe_removes_current),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
