@@ -9,6 +9,8 @@
 
 #define UNIX_PREFIX "unix:"
 
+static const uint8_t v4_mapped[12] = { [10] = 0xff, [11] = 0xff }; /* what an IPv4 address in IPv6 begins with */
+
 /* ---- building ---------------------------------------------------------- */
 
 struct addr addr_ipv4_loopback(uint16_t port)
@@ -34,6 +36,34 @@ static enum err unix_from_slice(struct slice path, struct addr *ret_addr)
 	a.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.n + 1);
 	*ret_addr = a;
 	return ERR_OK;
+}
+
+struct addr_host addr_host_of(const struct addr *a)
+{
+	struct addr_host h = { .family = (uint8_t)a->sa.sa_family };
+
+	if (h.family == AF_INET)
+		memcpy(h.bytes, &a->in.sin_addr, sizeof(a->in.sin_addr));
+	else if (h.family == AF_INET6)
+		memcpy(h.bytes, &a->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+	return h;
+}
+
+struct addr addr_of_host(const struct addr_host *h)
+{
+	struct addr a = { .len = sizeof(sa_family_t) };
+
+	a.sa.sa_family = AF_UNIX;
+	if (h->family == AF_INET) {
+		a.in.sin_family = AF_INET;
+		memcpy(&a.in.sin_addr, h->bytes, sizeof(a.in.sin_addr));
+		a.len = sizeof(a.in);
+	} else if (h->family == AF_INET6) {
+		a.in6.sin6_family = AF_INET6;
+		memcpy(&a.in6.sin6_addr, h->bytes, sizeof(a.in6.sin6_addr));
+		a.len = sizeof(a.in6);
+	}
+	return a;
 }
 
 enum err addr_unix(const char *path, struct addr *ret_addr)
@@ -172,18 +202,15 @@ static size_t format_v4(const uint8_t octets[static 4], char *buf)
 	return (size_t)(p - buf);
 }
 
-size_t addr_format_host(const struct sockaddr *sa, char buf[static ADDR_TEXT_MAX])
+size_t addr_format_host(const struct addr_host *h, char buf[static ADDR_TEXT_MAX])
 {
-	const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
-
-	switch (sa->sa_family) {
+	switch (h->family) {
 	case AF_INET:
-		return format_v4((const uint8_t *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr,
-				 buf);
+		return format_v4(h->bytes, buf);
 	case AF_INET6:
-		if (IN6_IS_ADDR_V4MAPPED(v6))
-			return format_v4(&v6->s6_addr[12], buf);
-		inet_ntop(AF_INET6, v6, buf, ADDR_TEXT_MAX);
+		if (memcmp(h->bytes, v4_mapped, sizeof(v4_mapped)) == 0)
+			return format_v4(h->bytes + sizeof(v4_mapped), buf);
+		inet_ntop(AF_INET6, h->bytes, buf, ADDR_TEXT_MAX);
 		break;
 	case AF_UNIX:
 		strcpy(buf, "unix");
@@ -230,9 +257,7 @@ uint16_t addr_port(const struct addr *a)
 /* A block of v4-mapped addresses becomes the v4 block it means. */
 static void unmap_block(struct addr_block *b)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-	if (!b->is_v6 || b->bits < 96 || memcmp(b->bytes, mapped, sizeof(mapped)) != 0)
+	if (!b->is_v6 || b->bits < 96 || memcmp(b->bytes, v4_mapped, sizeof(v4_mapped)) != 0)
 		return;
 	b->is_v6 = 0;
 	b->bits = (uint8_t)(b->bits - 96);

@@ -21,6 +21,15 @@ struct addr {
 	socklen_t len;
 };
 
+/* Where an address is, without port and scope: all that needs to be known of a peer, in a seventh
+ * of the bytes. */
+struct addr_host {
+	uint8_t family;    /* AF_INET, AF_INET6, AF_UNIX */
+	uint8_t bytes[16]; /* of the IP address; IPv4: the first four */
+};
+struct addr_host addr_host_of(const struct addr *a);
+struct addr addr_of_host(const struct addr_host *h); /* port 0; Unix: a peer without a name */
+
 #define ADDR_TEXT_MAX 128 /* longest text of addr_format(), with its NUL */
 
 /* Parses "127.0.0.1:80", "[::1]:80", "80", ":80", "*:80" (the last three: all
@@ -36,9 +45,9 @@ MUST_CHECK enum err addr_unix(const char *path, struct addr *ret_addr);
  * peer without a name); returns `buf`. */
 const char *addr_format(const struct addr *a, char buf[static ADDR_TEXT_MAX]);
 
-/* The host part alone, as X-Forwarded-For wants it: "127.0.0.1", "::1" (no
+/* As X-Forwarded-For wants it: "127.0.0.1", "::1" (no
  * brackets; v4-mapped v6 shown as v4), "unix" for Unix sockets.  Returns its length. */
-size_t addr_format_host(const struct sockaddr *sa, char buf[static ADDR_TEXT_MAX]);
+size_t addr_format_host(const struct addr_host *h, char buf[static ADDR_TEXT_MAX]);
 
 bool addr_equal(const struct addr *a, const struct addr *b);
 uint16_t addr_port(const struct addr *a); /* host order; 0 for Unix sockets */

@@ -180,7 +180,7 @@ struct line {
 static void put_combined(struct http_out *o, const struct line *l)
 {
 	char host[ADDR_TEXT_MAX];
-	http_out_bytes(o, host, addr_format_host(&l->client->peer.sa, host));
+	http_out_bytes(o, host, addr_format_host(&l->client->peer, host));
 	http_out_text(o, " - - [");
 	http_out_slice(o, time_text(LOG_FORMAT_COMBINED));
 	http_out_text(o, "] \"");
@@ -232,7 +232,7 @@ static void put_json(struct http_out *o, const struct line *l)
 	char host[ADDR_TEXT_MAX], seconds[32];
 	struct slice method, path;
 	split_request(l, &method, &path);
-	size_t n_host = addr_format_host(&l->client->peer.sa, host);
+	size_t n_host = addr_format_host(&l->client->peer, host);
 	int n = snprintf(seconds, sizeof(seconds), "%.6f", (double)l->duration_us / 1e6);
 	http_out_text(o, "{\"time\":\"");
 	http_out_slice(o, time_text(LOG_FORMAT_JSON));

@@ -25,7 +25,8 @@ bool admit(struct proxy *p, const struct addr *peer, bool *ret_counted)
 		return true;
 	}
 	tally_inc(p->row, COUNTER_connections_refused);
-	addr_format_host(&peer->sa, host);
+	struct addr_host who = addr_host_of(peer);
+	addr_format_host(&who, host);
 	if (complaint_may_write(p, COMPLAINT_CONNECTION))
 		log_warn("%s has %llu connections open; one more is refused (limits.per_client)", host,
 			 (unsigned long long)open);

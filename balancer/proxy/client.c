@@ -51,7 +51,7 @@ static struct client *make(struct proxy *p, int fd, const struct addr *peer, uin
 	c->listen_index = listen_index;
 	c->trusted = client_trusts(p, peer);
 	c->counted = counted;
-	memcpy(&c->peer, peer, MIN((size_t)peer->len, sizeof(c->peer)));
+	c->peer = addr_host_of(peer);
 	deadline_init(&c->deadline);
 	conn_init(&c->conn, p->base, fd, on_client_event, c);
 	list_init(&c->link);
@@ -81,23 +81,6 @@ void clients_each(struct proxy *p, void (*each)(struct client *c, void *arg), vo
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		list_each_safe (it, lists[i])
 			each(list_entry(it, struct client, link), arg);
-}
-
-void client_addr(const struct client *c, struct addr *ret_addr)
-{
-	memset(ret_addr, 0, sizeof(*ret_addr));
-	memcpy(ret_addr, &c->peer, sizeof(c->peer));
-	switch (c->peer.sa.sa_family) {
-	case AF_INET:
-		ret_addr->len = sizeof(struct sockaddr_in);
-		break;
-	case AF_INET6:
-		ret_addr->len = sizeof(struct sockaddr_in6);
-		break;
-	default:
-		ret_addr->sa.sa_family = AF_UNIX;
-		ret_addr->len = sizeof(sa_family_t);
-	}
 }
 
 static void set_state(struct client *c, enum client_state to)
@@ -135,8 +118,7 @@ void client_abort(struct client *c, bool reset)
 	c->input = NULL;
 	conn_close(&c->conn, &p->blocks, reset);
 	if (c->counted) {
-		struct addr peer;
-		client_addr(c, &peer);
+		struct addr peer = addr_of_host(&c->peer);
 		admit_leave(p, &peer);
 	}
 	loop_bury(p, &c->link);

@@ -3,11 +3,11 @@
 #ifndef DROVER_PROXY_CLIENT_H
 #define DROVER_PROXY_CLIENT_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
 
 #include "balancer/proxy/conn.h"
 #include "balancer/proxy/loop.h"
+#include "common/addr.h"
 
 struct request;
 
@@ -20,6 +20,7 @@ enum client_state {
 	CLIENT_DEAD,
 };
 
+/* Nearly all of what an idle connection costs; see tests/unit/test_client.c before it grows. */
 struct client {
 	struct list link;          /* in proxy->clients, ->resumable or ->unwatched; first, for loop_bury() */
 	struct conn conn;
@@ -28,6 +29,7 @@ struct client {
 	struct request *request;
 	struct block *input;       /* bytes read and not yet used */
 	uint32_t seen;             /* of input: looked at for the end of a head */
+	uint32_t listen_index;     /* into config->listens; n_listens: none of them */
 	uint8_t state;             /* enum client_state */
 	bool served;               /* at least one request was answered on it */
 	bool eof;                  /* the client has sent its FIN */
@@ -35,12 +37,7 @@ struct client {
 	bool trusted;              /* its forwarding fields are believed */
 	bool linger;               /* CLOSING: unread bytes may be coming, so LINGER before the end */
 	bool leftover;             /* came over an address that is not served any more: one answer is left */
-	uint32_t listen_index;     /* into config->listens; n_listens: none of them */
-	union {                    /* peer; not struct addr, whose Unix path would triple an idle connection */
-		struct sockaddr sa;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} peer;
+	struct addr_host peer;
 };
 
 /* Takes an accepted socket, which `counted` in admit.c.  On ERR_NOMEM it has been
@@ -62,9 +59,6 @@ static inline bool client_ends_next(const struct client *c)
 /* Calls `each` for every one that is not under way to another balancer.  It may end the one it is
  * called for, no other; for that one it may be called again. */
 void clients_each(struct proxy *p, void (*each)(struct client *c, void *arg), void *arg);
-
-/* The address of its other end. */
-void client_addr(const struct client *c, struct addr *ret_addr);
 
 /* Whether `trust` names this peer. */
 bool client_trusts(const struct proxy *p, const struct addr *peer);

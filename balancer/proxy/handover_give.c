@@ -64,9 +64,8 @@ static void describe(const struct client *c, struct handover_record *h, struct p
 	h->due_us = deadline_running(&c->deadline) ? c->deadline.due_us : 0;
 	h->flags = (c->served ? HANDOVER_SERVED : 0) | (c->eof ? HANDOVER_EOF : 0) |
 		   (c->linger ? HANDOVER_LINGER : 0);
-	memcpy(&h->peer, &c->peer, sizeof(h->peer));
-	if (h->peer.sa.sa_family == AF_UNSPEC)
-		h->peer.sa.sa_family = AF_UNIX;
+	struct addr peer = addr_of_host(&c->peer);
+	memcpy(&h->peer, &peer, sizeof(h->peer));
 	const struct config *cfg = c->proxy->config;
 	if (c->listen_index < cfg->n_listens)
 		h->listen = cfg->listens[c->listen_index].address;

@@ -62,7 +62,7 @@ struct handover_record {
 		struct sockaddr sa;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
-	} peer;
+	} peer;             /* port and scope mean nothing */
 	struct addr listen; /* where it was accepted; of no family: not served any more */
 };
 _Static_assert(sizeof(struct handover_record) == 240, "another form: raise HANDOVER_FORM");

@@ -97,7 +97,7 @@ static void put_forwarding(struct http_out *o, const struct client *c, const str
 			http_out_text(o, ", ");
 		}
 	}
-	http_out_bytes(o, host, addr_format_host(&c->peer.sa, host));
+	http_out_bytes(o, host, addr_format_host(&c->peer, host));
 	http_out_text(o, "\r\n");
 	if (!(present & 1u << HTTP_F_X_FORWARDED_PROTO))
 		http_out_text(o, "X-Forwarded-Proto: http\r\n");

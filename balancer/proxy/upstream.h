@@ -20,11 +20,11 @@ struct upstream {
 	struct deadline deadline;
 	struct request *request;   /* NULL: pooled */
 	struct block *input;       /* part of a reply head */
-	uint32_t seen;             /* of input: looked at for the end of the head */
 	uint64_t epoch;            /* of the worker it was opened to */
 	uint64_t sent_us;          /* when it got its request */
-	uint16_t slot;
 	struct deadline pacing;    /* while fresh */
+	uint32_t seen;             /* of input: looked at for the end of the head */
+	uint16_t slot;
 	bool fresh;                /* opened a moment ago, has not answered: counted in worker_ref.n_fresh */
 	bool reused;               /* came from the pool for this request */
 	bool sent_any;             /* at least one byte of this request reached the kernel's socket */

@@ -182,8 +182,7 @@ static void start_proxy(void)
 	block_pool_init(&proxy.blocks);
 	memset(proxy.id_prefix, 'a', sizeof(proxy.id_prefix));
 	client.proxy = &proxy;
-	client.peer.in.sin_family = AF_INET;
-	client.peer.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	client.peer = (struct addr_host){ AF_INET, { 127, 0, 0, 1 } };
 	access_log_start(&proxy.access_log, open("/dev/null", O_WRONLY | O_CLOEXEC), NULL,
 			 LOG_FORMAT_COMBINED);
 }

@@ -198,8 +198,7 @@ static void boot(void)
 	block_pool_init(&proxy.blocks);
 	memcpy(proxy.id_prefix, "0123456789abcdef", sizeof(proxy.id_prefix));
 	client.proxy = &proxy;
-	client.peer.in =
-		(struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(0xcb007109) };
+	client.peer = (struct addr_host){ AF_INET, { 203, 0, 113, 9 } };
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -46,7 +46,7 @@ static int start(void **state)
 	(void)state;
 	memset(&tally->rows[0], 0, sizeof(tally->rows[0]));
 	proxy = (struct proxy){ .row = &tally->rows[0] };
-	client = (struct client){ .proxy = &proxy, .peer.sa.sa_family = AF_UNIX };
+	client = (struct client){ .proxy = &proxy, .peer.family = AF_UNIX };
 	alog = &proxy.access_log;
 	access_log_start(alog, new_pipe(), NULL, LOG_FORMAT_COMBINED);
 	n_got = 0;

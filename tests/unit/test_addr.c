@@ -153,8 +153,34 @@ static void test_format_host(void **state)
 		struct addr a;
 		char buf[ADDR_TEXT_MAX];
 		check_row_int(rows[i].text, addr_parse(slice_of(rows[i].text), false, &a), ERR_OK);
-		check_row_int(rows[i].text, addr_format_host(&a.sa, buf), strlen(rows[i].want));
+		struct addr_host h = addr_host_of(&a);
+		check_row_int(rows[i].text, addr_format_host(&h, buf), strlen(rows[i].want));
 		check_row_text(rows[i].text, buf, rows[i].want);
+	}
+}
+
+/* And back: the port is lost, and a Unix peer's name, nothing else. */
+static void test_host(void **state)
+{
+	static const struct {
+		const char *text, *back;
+	} rows[] = {
+		{ "127.0.0.1:80", "127.0.0.1:0" },
+		{ "255.254.253.252:1", "255.254.253.252:0" },
+		{ "[2001:db8:1:2:3:4:5:6]:80", "[2001:db8:1:2:3:4:5:6]:0" },
+		{ "[::ffff:10.1.2.3]:80", "[::ffff:10.1.2.3]:0" },
+		{ "unix:/run/x", "unix:" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct addr a;
+		char buf[ADDR_TEXT_MAX];
+		check_row_int(rows[i].text, addr_parse(slice_of(rows[i].text), false, &a), ERR_OK);
+		struct addr_host h = addr_host_of(&a);
+		struct addr b = addr_of_host(&h);
+		check_row_text(rows[i].text, addr_format(&b, buf), rows[i].back);
+		check_row(rows[i].text, b.len <= a.len);
 	}
 }
 
@@ -172,7 +198,8 @@ static void test_unix_as_the_kernel_gives_it(void **state)
 	assert_int_equal(getpeername(pair[0], &a.sa, &a.len), 0);
 	assert_int_equal(a.len, sizeof(sa_family_t));
 	assert_string_equal(addr_format(&a, buf), "unix:");
-	assert_int_equal(addr_format_host(&a.sa, buf), 4);
+	struct addr_host h = addr_host_of(&a);
+	assert_int_equal(addr_format_host(&h, buf), 4);
 	assert_string_equal(buf, "unix");
 	assert_true(addr_equal(&a, &a));
 	close(pair[0]);
@@ -244,7 +271,8 @@ static void test_unknown_family(void **state)
 	(void)state;
 	a.sa.sa_family = AF_PACKET;
 	assert_string_equal(addr_format(&a, buf), "unknown");
-	assert_int_equal(addr_format_host(&a.sa, buf), 7);
+	struct addr_host h = addr_host_of(&a);
+	assert_int_equal(addr_format_host(&h, buf), 7);
 	assert_false(addr_equal(&a, &a));
 	assert_int_equal(addr_block_parse(SLICE("::/0"), &all), ERR_OK);
 	assert_false(addr_block_has(&all, &a));
@@ -351,6 +379,7 @@ int main(void)
 		cmocka_unit_test(test_parse_bytes),
 		cmocka_unit_test(test_made),
 		cmocka_unit_test(test_format_host),
+		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_unix_as_the_kernel_gives_it),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_unknown_family),
