@@ -238,7 +238,7 @@ def test_the_taker_dies(drover, crowd, tunnels):
 	drover.start(drover.config(balancers=1))
 	idle, echoing = crowd(drover.port), tunnels(drover.port)
 	idle.grow(300)
-	some = echoing.open(40)
+	echoing.open(40)
 	old = set(drover.balancers())
 	drover.same_balancers = False
 	serving = drover.log().count('serves, generation')
@@ -248,9 +248,9 @@ def test_the_taker_dies(drover, crowd, tunnels):
 		os.kill(pid, signal.SIGKILL)
 	drover.wait_log('has a successor')
 	drover.wait(lambda: not old & set(drover.balancers()), 'the old balancer ends all the same')
-	wrong = [t.failure for t in some if t.failure and not t.failure.startswith(('closed', 'broken'))]
+	wrong = [t.failure for t in echoing.part_with_failed() if not t.failure.startswith(('closed', 'broken'))]
 	assert not wrong, wrong
-	echoing.echo_again([t for t in some if not t.failure])
+	echoing.echo_again()
 	drover.wait(drover.answers, 'it serves')
 	drover.settle()
 

@@ -18,7 +18,7 @@ SYSTEMD = '/lib/systemd/systemd'
 TARGETS = 'sysinit basic shutdown sockets timers paths slices'.split()
 
 # The release build: sanitizers trace the process at its end, which the unit does not allow.
-pytestmark = [pytest.mark.load, pytest.mark.skipif(
+pytestmark = [pytest.mark.release, pytest.mark.skipif(
 	not AS_ROOT or not os.path.exists(SYSTEMD) or not all(map(shutil.which, ('unshare', 'nsenter', 'systemctl'))),
 	reason='needs root, systemd, unshare and nsenter')]
 

@@ -164,6 +164,16 @@ class Tunnels:
 		assert not failures, f'{len(failures)} of {len(self.all)} tunnels: {failures[:5]}'
 		assert self.thread.is_alive()
 
+	def part_with_failed(self):
+		"""Those that have failed by now, which is no fault any more."""
+		for _ in range(2):
+			self.do(lambda: None)  # between the two it has looked at every socket
+		gone = [t for t in self.all if t.failure]
+		self.do(lambda: [self.all.remove(t) for t in gone])
+		for t in gone:
+			t.socket.close()
+		return gone
+
 	def echo_again(self, some=None):
 		"""Waits until each has sent something from now on, and has got it back."""
 		some = [t for t in self.all if t.reads and not t.shut] if some is None else some
