@@ -11,6 +11,8 @@ import procs
 from drover import app_command
 from wire import WireError
 
+pytestmark = pytest.mark.release
+
 
 class Record:
 	"""What one worker noted: (nanoseconds, word, connection or name, ...)."""
