@@ -9,7 +9,7 @@ import time
 import pytest
 
 import procs
-from drover import AS_ROOT, BUILD, DROVER, ROOT, WORKER, Drover
+from drover import AS_ROOT, BUILD, DROVER, ROOT, SANITIZED, WORKER, Drover
 from load import Steady
 from procs import wait_until
 from wire import Client, WireError
@@ -19,8 +19,8 @@ TARGETS = 'sysinit basic shutdown sockets timers paths slices'.split()
 
 # The release build: sanitizers trace the process at its end, which the unit does not allow.
 pytestmark = [pytest.mark.release, pytest.mark.skipif(
-	not AS_ROOT or not os.path.exists(SYSTEMD) or not all(map(shutil.which, ('unshare', 'nsenter', 'systemctl'))),
-	reason='needs root, systemd, unshare and nsenter')]
+	SANITIZED or not AS_ROOT or not os.path.exists(SYSTEMD) or not all(map(shutil.which, ('unshare', 'nsenter', 'systemctl'))),
+	reason='needs a build without sanitizers, root, systemd, unshare and nsenter')]
 
 BOOT = '''
 echo $$ >"$CGROUP/cgroup.procs" || exit 9
